@@ -1,0 +1,1 @@
+"""The recipes: MONAI configs that bundles are built from."""

@@ -1,0 +1,232 @@
+"""The command line: words in, calls out. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mri3d import __version__
+from mri3d.errors import Mri3dError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+class Mri3dGroup(click.Group):
+    """Turns our errors into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; with ``--debug`` errors keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except Mri3dError as error:
+            if ctx.meta.get("mri3d.debug"):
+                raise
+            click.echo(f"mri3d: {error}", err=True)
+            sys.exit(EXIT_USAGE)
+
+
+def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
+    """Our own messages as plain lines on stderr; other packages' only with --debug."""
+    ctx.meta["mri3d.debug"] = debug
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(message)s", stream=sys.stderr)
+    own = logging.ERROR if quiet else logging.DEBUG if debug or verbose else logging.INFO
+    logging.getLogger("mri3d").setLevel(own)
+    if not debug:
+        warnings.simplefilter("ignore")
+        logging.getLogger("monai").setLevel(logging.ERROR)
+        logging.getLogger("ignite").setLevel(logging.ERROR)
+
+
+def talking(command: Command) -> Command:
+    """Add -q, -v and --debug, and set logging up before the command runs."""
+
+    def report(ctx: click.Context, quiet: bool, verbose: bool, debug: bool, **words: Any) -> Any:
+        _talk(ctx, quiet, verbose, debug)
+        return ctx.invoke(command, **words)
+
+    report.__name__, report.__doc__ = command.__name__, command.__doc__
+    report.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in (
+        click.option("--debug", is_flag=True, help="Show tracebacks and the messages of all packages."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    ):
+        report = option(report)
+    return click.pass_context(report)  # type: ignore[return-value]
+
+
+def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """``key=value`` pairs; the value is read as YAML, so that numbers are numbers."""
+    import yaml
+
+    settings = {}
+    for pair in values:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise click.BadParameter(f"expected key=value, found {pair!r}", ctx, parameter)
+        settings[key] = yaml.safe_load(value)
+    return settings
+
+
+def _modalities(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+input_argument = click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+output_option = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps", help="What computes."
+)
+modalities_option = click.option(
+    "--modalities", default="T1w", show_default=True, callback=_modalities, help="Channels and their order."
+)
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
+    help="Change a key of the configuration, such as training.epochs=5; repeatable.",
+)
+resume_option = click.option("--resume", "existing", flag_value="resume", help="Do only what is still missing.")
+overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", help="Replace what is there.")
+
+
+@click.group(cls=Mri3dGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mri3d")
+def main() -> None:
+    """Learn normal brain anatomy from healthy 3D MRI; show where a new scan departs from it.
+
+    INPUT is a NIfTI file, a folder (searched to its bottom) or a datalist (.json, .csv, .tsv). Exit codes: 0 all done,
+    1 some subjects failed, 2 wrong usage. Research software, not a medical device.
+    """
+
+
+@main.command()
+@input_argument
+@output_option
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1_cae]")
+@click.option("--mask", type=click.Path(path_type=Path), help="Brain mask, or a folder of them that mirrors INPUT.")
+@click.option("--recon", is_flag=True, help="Write NAME_recon.nii.gz too.")
+@resume_option
+@overwrite_option
+@device_option
+@modalities_option
+@set_option
+@talking
+def detect(
+    source: Path,
+    output: Path,
+    bundle: str | None,
+    mask: Path | None,
+    recon: bool,
+    existing: str | None,
+    device: str,
+    modalities: list[str],
+    settings: dict[str, Any],
+) -> None:
+    """Score the volumes in INPUT and write their anomaly maps."""
+    from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.workflow import detect as run
+
+    overrides = {
+        **settings,
+        "existing": existing or "refuse",
+        "mask": None if mask is None else str(mask),
+        "keep_reconstruction": recon,
+        "modalities": modalities,
+    }
+    summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides)
+    for line in summary.failures:
+        click.echo(f"mri3d: {line}", err=True)
+    click.echo(summary.words)
+    click.echo(f"Table: {output / 'results.csv'}\nReport: {output / 'report.html'}")
+    if summary.failures:
+        sys.exit(EXIT_FAILED)
+
+
+@main.command()
+@input_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
+@click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--seed", default=0, show_default=True, help="Of split, initial weights and augmentation.")
+@resume_option
+@overwrite_option
+@device_option
+@modalities_option
+@set_option
+@talking
+def train(
+    source: Path,
+    output: Path,
+    recipe: str,
+    seed: int,
+    existing: str | None,
+    device: str,
+    modalities: list[str],
+    settings: dict[str, Any],
+) -> None:
+    """Train a detector on the healthy volumes in INPUT; the result is a calibrated bundle."""
+    from mri3d.workflow import train as run
+
+    run(source, output, recipe, device, settings, seed, modalities, existing or "refuse")
+    click.echo(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
+    click.echo(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
+
+
+@main.command()
+@click.option(
+    "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for volumes and results.",
+)
+@device_option
+@talking
+def demo(output: Path, device: str) -> None:
+    """Make a few volumes, one with a lesion, and find it with the shipped bundle."""
+    from mri3d.demo import run
+
+    click.echo(run(output, device))
+
+
+@main.group()
+def bundle() -> None:
+    """Build a bundle's configs from a recipe, and verify a bundle."""
+
+
+@bundle.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
+@set_option
+@talking
+def build(folder: Path, recipe: str, settings: dict[str, Any]) -> None:
+    """Write the configs and documents of the bundle FOLDER; weights stay as they are."""
+    from mri3d.bundle import build as run
+
+    run(recipe, folder, settings)
+    click.echo(f"Built {folder}")
+
+
+@bundle.command()
+@click.argument("name")
+@talking
+def verify(name: str) -> None:
+    """Check that the bundle NAME is complete and that its parts belong together."""
+    from mri3d.bundle import find_bundle
+    from mri3d.workflow import verify as run
+
+    for line in run(find_bundle(name)):
+        click.echo(line)
+
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""How well scores tell abnormal subjects from healthy ones, and how sure one can be of any such number.
+
+Subjects are the unit of chance: intervals come from the percentile bootstrap over subjects (Efron and Tibshirani 1993,
+chapter 13). A replicate only changes how often a subject counts, so scores are sorted into bins once and every
+replicate is a weighted sum of those counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value and its uncertainty.
+
+    Args:
+        value: the metric on the data as given.
+        ci95: bounds of the 95 % interval over subjects; None where fewer than two subjects leave nothing to resample.
+    """
+
+    value: float
+    ci95: tuple[float, float] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``{"value": ..., "ci95": [low, high]}``, with null for an interval that cannot be given."""
+        return {"value": self.value, "ci95": None if self.ci95 is None else list(self.ci95)}
+
+    @classmethod
+    def from_replicates(cls, value: float, replicates: FloatArray) -> Estimate:
+        """An estimate whose interval spans the central 95 % of ``replicates`` (R,).
+
+        Replicates that are NaN, because the drawn subjects could not give the metric, are left out.
+        """
+        known = replicates[np.isfinite(replicates)]
+        if not known.size:
+            return cls(float(value), None)
+        low, high = np.percentile(known, (2.5, 97.5))
+        return cls(float(value), (float(low), float(high)))
+
+
+def draw_subjects(subjects: Sequence[str], replicates: int, seed: int) -> FloatArray:
+    """How often each case counts in each bootstrap replicate.
+
+    Args:
+        subjects: the subject of each of C cases; cases of one subject are drawn together.
+        replicates: how many replicates R to draw.
+        seed: of the random numbers; the same seed gives methods tested on the same cases the same draws.
+
+    Returns:
+        (R, C) whole numbers; (0, C) for fewer than two subjects.
+    """
+    names, subject_of_case = np.unique(np.asarray(subjects), return_inverse=True)
+    n = len(names)
+    if n < 2:
+        return np.zeros((0, len(subjects)))
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=replicates)
+    return draws[:, subject_of_case].astype(np.float64)
+
+
+def auroc_of_counts(positives: FloatArray, negatives: FloatArray) -> FloatArray:
+    """Area under the ROC curve (0 to 1) from counts by score.
+
+    Args:
+        positives: (..., B) positives in B bins of rising score; those of one bin count as tied.
+        negatives: (..., B) negatives in the same bins.
+
+    Returns:
+        (...) areas: the Mann-Whitney statistic; NaN where a class is empty.
+    """
+    beaten = np.cumsum(negatives, axis=-1) - negatives / 2
+    pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
+    return _ratio((positives * beaten).sum(axis=-1), pairs)
+
+
+def average_precision_of_counts(positives: FloatArray, negatives: FloatArray) -> FloatArray:
+    """Average precision (0 to 1) from counts by score: precision at each bin, weighted by the recall it adds.
+
+    Args:
+        positives: (..., B) positives in B bins of rising score; those of one bin count as tied.
+        negatives: (..., B) negatives in the same bins.
+
+    Returns:
+        (...) the sum scikit-learn defines as average precision; NaN without positives.
+    """
+    found, flagged = at_or_above(positives), at_or_above(positives + negatives)
+    precision = found / np.maximum(flagged, 1)
+    return _ratio((precision * positives).sum(axis=-1), positives.sum(axis=-1))
+
+
+def at_or_above(counts: FloatArray) -> FloatArray:
+    """(..., B) counts by rising score to (..., B) how many lie in that bin or a higher one."""
+    return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+
+
+def ranking(
+    scores: npt.ArrayLike,
+    abnormal: npt.ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """How well scores put abnormal cases before healthy ones, whatever the threshold.
+
+    Args:
+        scores: (C,) one score a case; larger is more abnormal.
+        abnormal: (C,) the truth.
+        subjects: the subject of each case, where one subject gives several (scanned twice, or with and without a
+            simulated lesion); each case is a subject of its own when left out.
+        replicates: bootstrap replicates.
+        seed: of the bootstrap.
+
+    Returns:
+        ``auroc`` and ``average_precision``, each 0 to 1; empty where only one class is there. Perfect separation gives
+        the interval [1, 1], as no resampling can break it: read it together with the number of subjects.
+
+    Raises:
+        ValueError: lengths differ, or a score is not finite.
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(abnormal, dtype=bool)
+    names = [str(i) for i in range(values.size)] if subjects is None else subjects
+    if values.ndim != 1 or values.shape != truth.shape or len(names) != values.size:
+        raise ValueError(f"scores {values.shape}, truths {truth.shape} and {len(names)} subjects: expected one a case")
+    if not np.isfinite(values).all():
+        raise ValueError("a score is not finite: leave failed cases out")
+    if truth.all() or not truth.any():
+        return {}
+    levels = np.unique(values)
+    one_hot = (values[:, None] == levels).astype(np.float64)
+    draws = draw_subjects(names, replicates, seed)
+    positives, negatives = draws @ (one_hot * truth[:, None]), draws @ (one_hot * ~truth[:, None])
+    # Without both classes average precision is 0 or 1 whatever the scores: such draws say nothing.
+    precision = average_precision_of_counts(positives, negatives)
+    precision[negatives.sum(axis=1) == 0] = np.nan
+    return {
+        "auroc": Estimate.from_replicates(roc_auc_score(truth, values), auroc_of_counts(positives, negatives)),
+        "average_precision": Estimate.from_replicates(average_precision_score(truth, values), precision),
+    }
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """``numerator / denominator``, NaN where that is 0 / 0."""
+    unknown = np.full(np.shape(denominator), np.nan)
+    return np.asarray(np.divide(numerator, denominator, out=unknown, where=denominator > 0))

@@ -1,0 +1,1 @@
+"""Networks whose forward gives one tensor of the input's shape."""

@@ -1,0 +1,257 @@
+"""The report of a study: one HTML file that needs no network, with the pictures and maps lying beside it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from mri3d.reporting.table import Row, Value
+from mri3d.volumes.atomic import atomic_write
+
+MAPS = {
+    "_zscore.nii.gz": "z-map",
+    "_anomaly.nii.gz": "anomaly mask",
+    "_error.nii.gz": "error map",
+    "_signed.nii.gz": "signed map",
+    "_recon.nii.gz": "reconstruction",
+    ".json": "details",
+}
+STATES = {
+    "anomalous": "\N{BLACK UP-POINTING TRIANGLE}",
+    "normal": "\N{BLACK CIRCLE}",
+    "uncalibrated": "\N{WHITE CIRCLE}",
+    "failed": "\N{MULTIPLICATION SIGN}",
+}
+NUMBERS = {
+    "score": "score",
+    "threshold": "threshold",
+    "p_value": "p",
+    "anomalous_ml": "anomalous ml",
+    "seconds": "seconds",
+}
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1b2126; --soft: #5c6770; --line: #dde2e6; --tint: #f4f6f8;
+  --link: #005a9c; --anomalous: #b3410e; --normal: #005a9c; --uncalibrated: #5c6770; --failed: #7a3e9d; }
+@media (prefers-color-scheme: dark) { :root { --paper: #101418; --ink: #e6eaed; --soft: #a3adb6; --line: #2c343b;
+  --tint: #181e24; --link: #7cc0f0; --anomalous: #f2855b; --normal: #7cc0f0; --uncalibrated: #a3adb6;
+  --failed: #cda4ee; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; }
+h3 { font-size: 1.05rem; margin: 0; overflow-wrap: anywhere; }
+p { margin: .4rem 0; } a { color: var(--link); } .soft { color: var(--soft); } .lead { font-size: 1.1rem; }
+a:focus-visible, button:focus-visible, .scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+.scroll { margin-top: 1.25rem; overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
+table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .45rem .8rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+tr:last-child > td { border-bottom: 0; } thead { background: var(--tint); } .number { text-align: right; }
+th, .number, td.state { white-space: nowrap; } td.name { min-width: 9rem; overflow-wrap: anywhere; }
+td.notes { min-width: 12rem; }
+th button { all: unset; cursor: pointer; } th button:hover { text-decoration: underline; }
+th[aria-sort=ascending] button::after { content: " \\2191"; }
+th[aria-sort=descending] button::after { content: " \\2193"; }
+.anomalous { color: var(--anomalous); } .normal { color: var(--normal); } .uncalibrated { color: var(--uncalibrated); }
+.failed { color: var(--failed); } .state { font-weight: 600; }
+article { margin: 1.25rem 0 2.5rem; padding-top: 1.25rem; border-top: 1px solid var(--line); }
+article img { display: block; width: 100%; height: auto; margin: .75rem 0; border-radius: .5rem; background: #101418; }
+ul.maps { display: flex; flex-wrap: wrap; gap: .3rem 1.25rem; list-style: none; margin: .5rem 0; padding: 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.25rem; margin: 0; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+code { font-size: .92em; background: var(--tint); padding: .05em .3em; border-radius: .25em; }
+footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+@media (max-width: 40rem) { body { padding-top: 1.25rem; }
+  dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem; } }
+@media print { article { break-inside: avoid; } }
+"""
+
+SORTING = """
+for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
+  const head = button.parentElement, body = head.closest("table").tBodies[0];
+  const up = head.getAttribute("aria-sort") !== "ascending";
+  const value = row => row.cells[head.cellIndex].dataset.value;
+  const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
+    : (up ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+  for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  body.append(...[...body.rows].sort((a, b) => order(value(a), value(b))));
+});
+"""
+
+VIEWERS = """
+<p><b>ITK-SNAP</b>: File &gt; Open Main Image and choose the source volume; File &gt; Add Another Image and choose
+<code>NAME_zscore.nii.gz</code>, shown as a semi-transparent overlay; Segmentation &gt; Open Segmentation and choose
+<code>NAME_anomaly.nii.gz</code>.</p>
+<p><b>3D Slicer</b>: File &gt; Add Data, add the source volume and the maps, tick Show Options and LabelMap for
+<code>NAME_anomaly.nii.gz</code>; then choose the source as background and the z-map as foreground of the slice views,
+with a colour table and a lower threshold of your choice in the Volumes module.</p>
+<p>All maps lie on the source's own grid, so they need no registration. Larger values of the z-map are more abnormal,
+whether brighter or darker than expected.</p>
+"""
+
+
+def write_page(path: Path, rows: Iterable[Row], run: Mapping[str, object]) -> None:
+    """Write the report of a study.
+
+    Args:
+        path: where the page goes; the subjects' outputs lie below its folder.
+        rows: rows of the results table with their ``key``.
+        run: what to say of how it was made, by name (``bundle``, ``versions``, ``device``, ``date``); a mapping as
+            value is written as names with their values.
+    """
+    ranked = sorted(rows, key=_rank)
+    title = "Anomaly report"
+    content = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}: {escape(_counts(ranked))}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+{_summary(ranked)}
+</header>
+<main>
+{_table(ranked)}
+<h2>Subjects</h2>
+{"".join(_article(number, row, path.parent) for number, row in enumerate(ranked, start=1))}
+<h2>Open the maps in a viewer</h2>
+{VIEWERS}
+<h2>How it was made</h2>
+{_run(run)}
+</main>
+<footer class="soft"><p>Research software, not a medical device: nothing here is a diagnosis.</p></footer>
+<script>{SORTING}</script>
+</body>
+</html>
+"""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8", errors="backslashreplace"))
+
+
+def _rank(row: Row) -> tuple[bool, float]:
+    """Worst first, failures last."""
+    score = row["score"]
+    return row["status"] == "failed", -score if isinstance(score, float) else float("inf")
+
+
+def _state(row: Row) -> str:
+    return "failed" if row["status"] == "failed" else str(row["decision"])
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    """Such as ``6 subjects: 1 anomalous, 4 normal, 1 failed``."""
+    number = Counter(map(_state, rows))
+    parts = ", ".join(f"{number[state]} {state}" for state in STATES if number[state])
+    return f"{len(rows)} subject{'' if len(rows) == 1 else 's'}" + (f": {parts}" if parts else "")
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    states = {_state(row) for row in rows}
+    meaning = []
+    if states & {"anomalous", "normal"}:
+        meaning.append("A subject is anomalous when its score lies above the threshold set on unseen healthy subjects.")
+    if "uncalibrated" in states:
+        meaning.append("Uncalibrated subjects have a score but no decision, since the bundle has no calibration.")
+    if "failed" in states:
+        meaning.append("Failed subjects were not scored; their cause is given with them.")
+    return f'<p class="lead">{_counts(rows)}.</p>\n<p class="soft">{" ".join(meaning)}</p>'
+
+
+def _table(rows: Sequence[Row]) -> str:
+    heads = [("subject", ""), ("decision", "")] + [(name, "number") for name in NUMBERS.values()] + [("notes", "")]
+    head = "".join(f'<th scope="col" class="{kind}"><button>{name}</button></th>' for name, kind in heads)
+    body = "\n".join(_line(number, row) for number, row in enumerate(rows, start=1))
+    return f"""<div class="scroll" tabindex="0" role="region" aria-label="Results">
+<table><thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table></div>"""
+
+
+def _line(number: int, row: Row) -> str:
+    name, notes = escape(str(row["subject"])), _notes(row)
+    numbers = "".join(
+        f'<td class="number" data-value="{_number(row[column], 6)}">{_number(row[column])}</td>' for column in NUMBERS
+    )
+    return (
+        f'<tr><td class="name" data-value="{name}"><a href="#s{number}">{name}</a></td>'
+        f'<td class="state {_state(row)}" data-value="{_state(row)}">{_badge(row)}</td>{numbers}'
+        f'<td class="notes" data-value="{" ".join(notes)}">{"<br>".join(notes)}</td></tr>'
+    )
+
+
+def _notes(row: Row) -> list[str]:
+    """Error and warnings, escaped."""
+    messages = [str(row[column]) for column in ("error", "warnings") if row[column]]
+    return [escape(note) for message in messages for note in message.split(" | ")]
+
+
+def _article(number: int, row: Row, folder: Path) -> str:
+    """One subject: decision, picture, maps, warnings; only files that are there are linked."""
+    key, name = str(row["key"]), escape(str(row["subject"]))
+    facts = [f"{label} {_number(row[column])}" for column, label in NUMBERS.items() if row[column] is not None]
+    state = f'<span class="state {_state(row)}">{_badge(row)}</span>'
+    parts = [f"<p>{' &middot; '.join([state, *facts])}</p>"]
+    parts += [f"<p>{note}</p>" for note in _notes(row)]
+    if (picture := folder / f"{key}.png").is_file():
+        parts.append(
+            f'<a href="{_href(f"{key}.png")}"><img src="{_href(f"{key}.png")}" loading="lazy" {_size(picture)} '
+            f'alt="Map over the scan in three planes, brain mask and alignment of {name}"></a>'
+        )
+    maps = [
+        f'<li><a href="{_href(key + ending)}">{label}</a></li>'
+        for ending, label in MAPS.items()
+        if (folder / f"{key}{ending}").is_file()
+    ]
+    if maps:
+        parts.append(f'<ul class="maps">{"".join(maps)}</ul>')
+    source = f'<p class="soft">{escape(str(row["input"]))}</p>'
+    return f'<article id="s{number}"><h3>{name}</h3>\n{source}\n' + "\n".join(parts) + "</article>\n"
+
+
+def _run(run: Mapping[str, object]) -> str:
+    pairs = ((escape(name.replace("_", " ")), escape(_said(value))) for name, value in run.items())
+    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in pairs)}</dl>"
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_said(of)}" for name, of in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(_said, value))
+    return str(value)
+
+
+def _badge(row: Row) -> str:
+    state = _state(row)
+    return f'<span aria-hidden="true">{STATES[state]}</span> {state}'
+
+
+def _number(value: Value, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, (int, float)) else ""
+
+
+def _href(path: str) -> str:
+    """A path relative to the page as a URL; a leading ``./`` keeps ``a:b.png`` from being read as a scheme."""
+    # Bytes, because a file name need not be UTF-8.
+    return "./" + quote(os.fsencode(path))
+
+
+def _size(picture: Path) -> str:
+    """Width and height of a PNG as attributes, so that lazy pictures hold their place."""
+    with picture.open("rb") as file:
+        header = file.read(24)
+    if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
+        return ""
+    width, height = struct.unpack(">II", header[16:24])
+    return f'width="{width}" height="{height}"'

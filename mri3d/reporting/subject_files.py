@@ -1,0 +1,109 @@
+"""The files of one subject: maps on the source grid, a picture, and a JSON that says what they are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mri3d import __version__
+from mri3d.grid import Grid
+from mri3d.reporting.figure import draw_subject
+from mri3d.scoring.detection import Detection
+from mri3d.transforms.resampling import resample
+from mri3d.volumes.alignment import load_template
+from mri3d.volumes.atomic import write_json
+from mri3d.volumes.nifti import write_map
+from mri3d.volumes.subject import Subject
+from mri3d.volumes.volume import FloatArray
+
+MAPS = {
+    "error": "mri3d |x - x_hat|, normalised intensity",
+    "zscore": "mri3d |z| against healthy subjects",
+    "anomaly": "mri3d anomaly mask",
+    "recon": "mri3d reconstruction, normalised",
+}
+"""Ending of each map to the description in its header."""
+
+_PACKAGES = ("monai", "torch", "nibabel", "SimpleITK", "numpy", "scipy", "deepbet")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    return {"mri3d": __version__, "python": sys.version.split()[0], **{package: version(package) for package in _PACKAGES}}
+
+
+def write_detection(detection: Detection, root: Path, bundle: Mapping[str, str]) -> None:
+    """Write a subject's maps, picture and, once all else stands, its JSON.
+
+    Args:
+        detection: the scored subject.
+        root: the output folder; ``detection.subject.key`` gives the place below it.
+        bundle: name, version and hash of the bundle.
+    """
+    start = time.perf_counter()
+    for ending, data in _maps(detection).items():
+        write_map(path_of(root, detection.subject, f"_{ending}.nii.gz"), data, detection.volume, MAPS[ending])
+    draw_subject(detection, path_of(root, detection.subject, ".png"), _template_on(detection.model.grid))
+    seconds = {**detection.seconds, "write": time.perf_counter() - start}
+    write_json(path_of(root, detection.subject, ".json"), _sidecar(replace(detection, seconds=seconds), bundle))
+
+
+def _maps(detection: Detection) -> dict[str, Any]:
+    maps = {
+        "error": detection.error,
+        "zscore": detection.zscore,
+        "anomaly": detection.anomaly,
+        "recon": detection.reconstruction,
+    }
+    return {ending: data for ending, data in maps.items() if data is not None}
+
+
+def path_of(root: Path, subject: Subject, ending: str) -> Path:
+    return root / f"{subject.key}{ending}"
+
+
+def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
+    subject, score = detection.subject, detection.score
+    return {
+        "subject": subject.name,
+        "participant": subject.participant,
+        "inputs": {modality: identity_of(path) for modality, path in subject.images.items()},
+        "modalities": list(subject.images),
+        "score": score.value,
+        "decision": score.decision,
+        "threshold": score.threshold,
+        "thresholds": dict(score.thresholds),
+        "p_value": score.p_value,
+        "p_resolution": score.p_resolution,
+        "voxel_threshold": detection.voxel_threshold,
+        "anomalous_ml": detection.anomalous_ml,
+        "brain_ml": float(detection.brain.sum() * detection.volume.grid.voxel_ml),
+        "brain_mask": detection.brain_source,
+        "alignment_dice": detection.alignment_dice,
+        "components": [asdict(component) for component in detection.components],
+        "maps": sorted(_maps(detection)),
+        "map_notes": "Error and z-map are formed on the model grid "
+        f"({detection.model.grid.spacing[0]:g} mm) and brought to the source grid by one linear interpolation; "
+        "coordinates are world coordinates of the source (RAS, mm).",
+        "warnings": list(detection.warnings),
+        "seconds": {stage: round(spent, 3) for stage, spent in detection.seconds.items()},
+        "bundle": dict(bundle),
+        "versions": versions(),
+    }
+
+
+def identity_of(path: Path) -> dict[str, Any]:
+    stat = path.stat()
+    return {"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+
+
+@lru_cache(maxsize=1)
+def _template_on(grid: Grid) -> FloatArray:
+    template = load_template()
+    return resample(template.image, template.grid, grid)

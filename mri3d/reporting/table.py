@@ -1,0 +1,113 @@
+"""The results table: one row a subject, failures included."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from mri3d.errors import Mri3dError
+from mri3d.scoring.detection import Detection
+from mri3d.volumes.atomic import atomic_write
+from mri3d.volumes.subject import Subject
+
+COLUMNS = (
+    "subject",
+    "input",
+    "status",
+    "decision",
+    "score",
+    "threshold",
+    "p_value",
+    "anomalous_ml",
+    "seconds",
+    "warnings",
+    "error",
+)
+NUMBERS = frozenset({"score", "threshold", "p_value", "anomalous_ml", "seconds"})
+Value = str | float | None
+Row = dict[str, Value]
+"""The columns and ``key``, the subject's outputs below the output folder without an ending. None is an empty cell."""
+
+
+def row_of(detection: Detection, input_root: Path) -> Row:
+    """The row of a scored subject; ``seconds`` is the sum over all stages."""
+    score = detection.score
+    return _blank(detection.subject, input_root) | {
+        "status": "ok",
+        "decision": score.decision,
+        "score": score.value,
+        "threshold": score.threshold,
+        "p_value": score.p_value,
+        "anomalous_ml": detection.anomalous_ml,
+        "seconds": sum(detection.seconds.values()),
+        "warnings": " | ".join(map(_one_line, detection.warnings)) or None,
+    }
+
+
+def failed_row(subject: Subject, error: Exception | str, input_root: Path, seconds: float | None = None) -> Row:
+    """The row of a subject that could not be scored."""
+    if isinstance(error, Mri3dError):
+        # The input has a column of its own; any other place, such as a second modality's file, must be named here.
+        message = error.cause if error.where == str(subject.reference) else str(error)
+    else:
+        message = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    return _blank(subject, input_root) | {"status": "failed", "seconds": seconds, "error": _one_line(message)}
+
+
+def write_results(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows as CSV (RFC 4180, UTF-8), numbers with six significant digits."""
+    # Names go in as they are, even where a spreadsheet would take one (=1+1.nii) for a formula: programs join on
+    # them, and a quote before them would name a file that does not exist. `input` is made safe in `_input_of`.
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(row.get(column)) for column in COLUMNS] for row in rows)
+    with atomic_write(path) as temporary:
+        # A file name that is no UTF-8 reaches Python as lone surrogates.
+        temporary.write_bytes(text.getvalue().encode("utf-8", errors="backslashreplace"))
+
+
+def read_results(path: Path) -> list[Row]:
+    """The rows of a results table, with their ``key`` again."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{column: _value(column, cell) for column, cell in line.items()} for line in csv.DictReader(file)]
+    return [row | {"key": _key_of(row)} for row in rows]
+
+
+def _blank(subject: Subject, input_root: Path) -> Row:
+    names: Row = {"subject": subject.name, "input": _input_of(subject, input_root), "key": subject.key}
+    return dict.fromkeys(COLUMNS) | names
+
+
+def _input_of(subject: Subject, input_root: Path) -> str:
+    # Not resolved: a linked study is named as the user sees it.
+    path, root = (Path(os.path.abspath(p)) for p in (subject.reference, input_root))
+    if path == root or not path.is_relative_to(root):
+        return path.name if path == root else path.as_posix()
+    relative = path.relative_to(root).as_posix()
+    return f"./{relative}" if relative[0] in "=+-@\t\r" else relative
+
+
+def _key_of(row: Row) -> str:
+    """Outputs mirror the input's folders; a file from elsewhere has its outputs at the root."""
+    folder = PurePosixPath(str(row["input"])).parent
+    return str(row["subject"]) if folder.is_absolute() else (folder / str(row["subject"])).as_posix()
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _value(column: str, cell: str | None) -> Value:
+    if not cell:
+        return None
+    return float(cell) if column in NUMBERS else cell
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

@@ -1,0 +1,1 @@
+"""From reconstruction to decision."""

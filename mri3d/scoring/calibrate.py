@@ -1,0 +1,97 @@
+"""Make a bundle's statistics and calibration from healthy subjects that training did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from mri3d.errors import UsageError
+from mri3d.grid import Grid
+from mri3d.scoring.calibration import Calibration
+from mri3d.scoring.normative import ResidualSums
+from mri3d.scoring.scorer import Scorer
+from mri3d.transforms.case import Item
+from mri3d.transforms.dataset import Guarded
+from mri3d.volumes.volume import BoolArray, FloatArray
+
+MIN_SUBJECTS = 5
+"""Fewer give no standard deviation worth a threshold."""
+
+
+class Calibrator:
+    """Residual statistics from all calibration subjects; thresholds from each scored by the others' statistics.
+
+    Every subject is left out of the statistics it is scored by (jackknife+; Barber et al. 2021,
+    doi 10.1214/20-AOS1965), so that all of them serve both purposes and none is scored by itself.
+
+    Args:
+        network: eval-mode network on ``device``.
+        inferer: MONAI inferer, called as ``inferer(image, network)``.
+        scorer: how residuals become scores.
+        grid: the model grid.
+        device: where the network is.
+        voxel_quantile: share of healthy brain voxels below the voxel threshold.
+        hashes: gives the hashes of what the calibration depends on, from bundle root, preprocessing and scorer.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        inferer: Callable[..., torch.Tensor],
+        scorer: Scorer,
+        grid: Grid,
+        device: torch.device,
+        voxel_quantile: float,
+        hashes: Callable[[Path, Guarded, Scorer], dict[str, str]],
+    ) -> None:
+        self.network, self.inferer, self.device = network, inferer, device
+        self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
+        self.hashes = hashes
+
+    def run(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> Calibration:
+        """Write the statistics and ``calibration.json`` into a bundle's ``models``.
+
+        Args:
+            items: preprocessed healthy subjects, ``image`` and ``mask`` of shape (1, *grid.shape).
+            root: the bundle.
+            preprocessing: the chain that made the items.
+
+        Raises:
+            UsageError: fewer than five subjects.
+        """
+        if len(items) < MIN_SUBJECTS:
+            raise UsageError(
+                root, f"at least {MIN_SUBJECTS} calibration subjects", str(len(items)), "Give more healthy volumes"
+            )
+        masks = [np.asarray(item["mask"][0]) for item in items]
+        residuals = [self._residual(item) for item in tqdm(items, desc="calibrate", unit="subject")]
+        sums = ResidualSums.of(residuals, masks)
+        models = Path(root) / "models"
+        sums.normative(self.grid).save(models)
+        scores, tail = self._leave_one_out(sums, residuals, masks)
+        hashes = self.hashes(Path(root), preprocessing, self.scorer)
+        calibration = Calibration(tuple(scores), tail, self.voxel_quantile, hashes)
+        calibration.save(models / "calibration.json")
+        return calibration
+
+    @torch.no_grad()
+    def _residual(self, item: Item) -> FloatArray:
+        self.network.eval()
+        image = item["image"].to(self.device)[None]
+        reconstruction = self.inferer(image, self.network)[0, 0].float().cpu().numpy()
+        return self.scorer.residual(item["image"][0].numpy(), reconstruction, item["mask"][0].numpy())
+
+    def _leave_one_out(
+        self, sums: ResidualSums, residuals: Sequence[FloatArray], masks: Sequence[BoolArray]
+    ) -> tuple[list[float], float]:
+        """Each subject's score, and the quantile of all their brain voxels' z."""
+        scores, voxels = [], []
+        for residual, mask in zip(residuals, masks, strict=True):
+            zscore = sums.without(residual, mask).normative(self.grid).zscore(residual, mask)
+            scores.append(self.scorer.value(zscore, mask))
+            voxels.append(zscore[mask])
+        return scores, float(np.quantile(np.concatenate(voxels), self.voxel_quantile))

@@ -1,0 +1,86 @@
+"""What unseen healthy subjects score: the thresholds and p-values of a bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mri3d.errors import BundleError
+from mri3d.scoring.detection import Score
+from mri3d.volumes.atomic import write_json
+
+STEPS = (1, 3)
+"""The k of the thresholds mean + k std; the last one decides."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of healthy subjects that neither training nor the statistics they are scored by has seen.
+
+    Args:
+        scores: a score a subject.
+        voxel_threshold: z that the share ``voxel_quantile`` of their brain voxels stays below.
+        voxel_quantile: that share, 0.999 by default.
+        sha256: hash of the weights, statistics and settings the scores were made with, by name.
+    """
+
+    scores: tuple[float, ...]
+    voxel_threshold: float
+    voxel_quantile: float
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """mean + k std of the scores for k = 1 and 3."""
+        mean, std = float(np.mean(self.scores)), float(np.std(self.scores, ddof=1))
+        return {f"mean+{k}std": mean + k * std for k in STEPS}
+
+    def judge(self, value: float) -> Score:
+        """The decision on a score.
+
+        The p-value is conformal: the share of healthy scores at least as large, the subject itself counted in
+        (Vovk et al. 2005); it cannot be smaller than 1 / (n + 1).
+        """
+        threshold = self.thresholds[f"mean+{STEPS[-1]}std"]
+        n = len(self.scores)
+        return Score(
+            value=value,
+            decision="anomalous" if value > threshold else "normal",
+            threshold=threshold,
+            thresholds=self.thresholds,
+            p_value=(1 + sum(score >= value for score in self.scores)) / (n + 1),
+            p_resolution=1 / (n + 1),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the calibration, with its thresholds spelt out for a reader, as JSON."""
+        write_json(path, {**asdict(self), "subjects": len(self.scores), "thresholds": self.thresholds})
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration | None:
+        """Read what :meth:`save` wrote; None where there is no such file.
+
+        Raises:
+            BundleError: the file is no calibration.
+        """
+        if not path.exists():
+            return None
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                tuple(float(score) for score in raw["scores"]),
+                float(raw["voxel_threshold"]),
+                float(raw["voxel_quantile"]),
+                dict(raw["sha256"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(path, "a calibration", f"{error!r}", "Calibrate the bundle again") from error
+
+
+def uncalibrated(value: float) -> Score:
+    """The score of a bundle without a calibration: a number without a decision."""
+    return Score(value, "uncalibrated", None, {}, None, None)

@@ -1,0 +1,114 @@
+"""What is known of a subject at the end of the line: the values every report is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mri3d.grid import Grid
+from mri3d.volumes.subject import Subject
+from mri3d.volumes.volume import BoolArray, FloatArray, Volume
+
+Decision = Literal["normal", "anomalous", "uncalibrated"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One connected region of the anomaly mask (26-neighbourhood).
+
+    Args:
+        index: 1 for the largest.
+        volume_ml: its volume in ml.
+        peak_z: largest value of the z-map in it.
+        peak_mm: where that is, world coordinates (RAS, mm) of the source.
+        mean_z: mean of the z-map over it.
+    """
+
+    index: int
+    volume_ml: float
+    peak_z: float
+    peak_mm: tuple[float, float, float]
+    mean_z: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far a subject departs from healthy ones.
+
+    Args:
+        value: the subject's score; larger is more abnormal.
+        decision: ``anomalous`` above ``threshold``; ``uncalibrated`` where the bundle has no calibration.
+        threshold: mean + 3 std of unseen healthy scores, on which the decision rests; None if uncalibrated.
+        thresholds: all thresholds by name (``mean+1std``, ``mean+3std``).
+        p_value: share of healthy scores at least as large, (1 + k) / (n + 1) (conformal); None if uncalibrated.
+        p_resolution: the smallest p-value that n healthy subjects can give, 1 / (n + 1).
+    """
+
+    value: float
+    decision: Decision
+    threshold: float | None
+    thresholds: Mapping[str, float]
+    p_value: float | None
+    p_resolution: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpace:
+    """What the model saw: arrays on the model grid, for the picture's row of checks.
+
+    Args:
+        grid: the model grid, in template world space.
+        image: normalised intensity, about 0 to 1, 0 outside the brain.
+        reconstruction: the model's output on the same grid.
+        mask: the brain on that grid.
+    """
+
+    grid: Grid
+    image: FloatArray
+    reconstruction: FloatArray
+    mask: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A scored subject. All arrays but ``model`` have the shape and order of ``volume.data``.
+
+    Args:
+        subject: whose it is.
+        volume: the source, on the reference grid.
+        brain: the brain mask on the source grid.
+        brain_source: where the mask came from (``given``, ``stripped input``, ``deepbet``).
+        alignment_dice: overlap of the aligned brain with the template's, 0 to 1.
+        error: |x - x_hat| in normalised intensity, formed on the model grid; 0 outside the brain.
+        zscore: absolute z against healthy subjects; 0 outside the brain; None where the bundle has no statistics.
+        anomaly: the thresholded and filtered z-map; None where the bundle has no calibration.
+        voxel_threshold: z above which a voxel counts as anomalous; None if uncalibrated.
+        score: the subject's score and decision.
+        components: regions of ``anomaly``, largest first.
+        model: the same subject on the model grid.
+        reconstruction: the reconstruction in normalised intensity, if asked for.
+        warnings: what a user should know, whole sentences.
+        seconds: time by stage.
+    """
+
+    subject: Subject
+    volume: Volume
+    brain: BoolArray
+    brain_source: str
+    alignment_dice: float
+    error: FloatArray
+    zscore: FloatArray | None
+    anomaly: BoolArray | None
+    voxel_threshold: float | None
+    score: Score
+    components: tuple[Component, ...]
+    model: ModelSpace
+    reconstruction: FloatArray | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def anomalous_ml(self) -> float | None:
+        """Volume of the anomaly mask in ml; None if uncalibrated."""
+        return None if self.anomaly is None else sum(c.volume_ml for c in self.components)

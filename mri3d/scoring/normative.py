@@ -1,0 +1,136 @@
+"""Voxel-wise statistics of healthy residuals: what a departure is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from mri3d.errors import BundleError
+from mri3d.grid import Grid
+from mri3d.volumes.atomic import atomic_write
+from mri3d.volumes.volume import BoolArray, FloatArray
+
+PRIOR_SUBJECTS = 10
+"""Weight of the neighbourhood's variance against a voxel's own, in subjects."""
+
+PRIOR_WIDTH = 1.5
+"""Standard deviation in voxels of the Gaussian that makes the neighbourhood."""
+
+MEAN_PRIOR_SUBJECTS = 2
+"""Weight of a mean of zero; it matters only where few healthy brains have a voxel."""
+
+FLOOR = 0.3
+"""Smallest standard deviation, as a share of the brain's median."""
+
+Array64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Normative:
+    """Mean and standard deviation of healthy residuals at every voxel of the model grid.
+
+    Args:
+        mean: (X, Y, Z) float32.
+        std: (X, Y, Z) float32, positive everywhere.
+        grid: the model grid.
+    """
+
+    mean: FloatArray
+    std: FloatArray
+    grid: Grid
+
+    def zscore(self, residual: FloatArray, mask: BoolArray) -> FloatArray:
+        """Absolute z of a residual, 0 outside the brain; larger is more abnormal in either direction."""
+        return np.where(mask, np.abs(residual - self.mean) / self.std, 0).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write ``residual_mean.nii.gz`` and ``residual_std.nii.gz``, which lie on the template in any viewer."""
+        for name, data in (("mean", self.mean), ("std", self.std)):
+            with atomic_write(folder / f"residual_{name}.nii.gz") as path:
+                image = nib.Nifti1Image(data.astype(np.float32), self.grid.affine)
+                image.header.set_xyzt_units("mm")
+                # 16 bits hold a residual to 1e-4 of its range, and half the size
+                image.set_data_dtype(np.int16)
+                nib.save(image, path)
+
+    @classmethod
+    def load(cls, folder: Path) -> Normative:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: a file is missing or unreadable.
+        """
+        try:
+            mean, std = (nib.load(folder / f"residual_{name}.nii.gz") for name in ("mean", "std"))
+            arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in (mean, std)]
+        except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+            raise BundleError(
+                folder, "the residual statistics residual_mean.nii.gz and residual_std.nii.gz", str(error),
+                "Calibrate the bundle again",
+            ) from error
+        return cls(arrays[0], arrays[1], Grid(arrays[0].shape, mean.affine))
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualSums:
+    """Running sums over subjects, from which any one subject can be taken out again.
+
+    Sums are exact in float64, so that leaving a subject out needs no second pass over the others.
+
+    Args:
+        count: (X, Y, Z) brains that have the voxel.
+        total: sum of their residuals.
+        squares: sum of the residuals' squares.
+    """
+
+    count: Array64
+    total: Array64
+    squares: Array64
+
+    @classmethod
+    def of(cls, residuals: Sequence[FloatArray], masks: Sequence[BoolArray]) -> ResidualSums:
+        """Sums over all subjects; each residual is 0 outside its mask.
+
+        Raises:
+            ValueError: no subjects.
+        """
+        if not residuals:
+            raise ValueError("statistics need at least one subject")
+        sums = cls(*(np.zeros(residuals[0].shape) for _ in range(3)))
+        for residual, mask in zip(residuals, masks, strict=True):
+            values = residual.astype(np.float64)
+            sums.count[...] += mask
+            sums.total[...] += values
+            sums.squares[...] += values**2
+        return sums
+
+    def without(self, residual: FloatArray, mask: BoolArray) -> ResidualSums:
+        """The sums over all subjects but this one."""
+        values = residual.astype(np.float64)
+        return ResidualSums(self.count - mask, self.total - values, self.squares - values**2)
+
+    def normative(self, grid: Grid) -> Normative:
+        """Mean and standard deviation, the latter moderated by its neighbourhood.
+
+        A voxel's variance from some dozens of subjects is itself uncertain: too small by chance, it makes false
+        alarms. It is pooled with the variance around it, as limma does over genes (Smyth 2004).
+        """
+        mean = self.total / (self.count + MEAN_PRIOR_SUBJECTS)
+        around_mean = np.maximum(self.squares - 2 * mean * self.total + self.count * mean**2, 0)
+        freedom = np.maximum(self.count - 1, 0)
+        neighbourhood = _blur(around_mean) / np.maximum(_blur(freedom), 0.1)
+        variance = (around_mean + PRIOR_SUBJECTS * neighbourhood) / (freedom + PRIOR_SUBJECTS)
+        brain = self.count >= self.count.max() / 2
+        floor = FLOOR * float(np.sqrt(np.median(variance[brain])))
+        std = np.maximum(np.sqrt(variance), max(floor, 1e-6))
+        return Normative(mean.astype(np.float32), std.astype(np.float32), grid)
+
+
+def _blur(array: Array64) -> Array64:
+    return np.asarray(ndimage.gaussian_filter(array, PRIOR_WIDTH))

@@ -1,0 +1,83 @@
+"""The scoring steps as MONAI transforms: on the model grid, then on the source grid."""
+
+from __future__ import annotations
+
+import torch
+
+from mri3d.grid import Grid
+from mri3d.scoring.calibration import Calibration, uncalibrated
+from mri3d.scoring.components import find_components
+from mri3d.scoring.detection import Detection, ModelSpace
+from mri3d.scoring.normative import Normative
+from mri3d.scoring.scorer import Scorer
+from mri3d.transforms.case import Case, Item, Stage
+
+
+class ScoreResidual(Stage):
+    """Error map, z-map and score from ``image``, ``pred`` and ``mask``.
+
+    Args:
+        scorer: how residuals become scores.
+        normative: healthy statistics; without them there is no z-map.
+        keep_reconstruction: take the reconstruction along to the source grid.
+    """
+
+    name = "score"
+
+    def __init__(self, scorer: Scorer, normative: Normative | None, keep_reconstruction: bool = False) -> None:
+        self.scorer, self.normative, self.keep_reconstruction = scorer, normative, keep_reconstruction
+
+    def apply(self, item: Item) -> Item:
+        """Set ``error``, ``zscore`` and, if kept, ``recon`` (1, *grid.shape), and ``score`` (float)."""
+        image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
+        error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, self.normative)
+        item["error"] = torch.from_numpy(error)[None]
+        item["zscore"] = None if zscore is None else torch.from_numpy(zscore)[None]
+        item["recon"] = torch.from_numpy(pred * mask)[None] if self.keep_reconstruction else None
+        return item
+
+
+class Decide(Stage):
+    """Threshold, components and decision, from maps on the source grid.
+
+    Args:
+        grid: the model grid.
+        calibration: of the bundle; None where it has none.
+        min_ml: smallest component of the anomaly mask, in ml.
+    """
+
+    name = "decide"
+
+    def __init__(self, grid: Grid, calibration: Calibration | None, min_ml: float) -> None:
+        self.grid, self.calibration, self.min_ml = grid, calibration, min_ml
+
+    def apply(self, item: Item) -> Item:
+        """Set ``detection`` (Detection)."""
+        case: Case = item["case"]
+        assert case.volume is not None and case.brain is not None and case.alignment is not None
+        anomaly, components, warnings = None, (), case.warnings
+        if self.calibration is None:
+            warnings += ("The bundle has no calibration, so there is no decision and no anomaly mask.",)
+        elif item["zscore"] is not None:
+            anomaly, components = find_components(
+                item["zscore"], case.volume.grid, self.calibration.voxel_threshold, self.min_ml
+            )
+        image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
+        item["detection"] = Detection(
+            subject=case.subject,
+            volume=case.volume,
+            brain=case.brain.mask,
+            brain_source=case.brain.source,
+            alignment_dice=case.alignment.dice,
+            error=item["error"],
+            zscore=item["zscore"],
+            anomaly=anomaly,
+            voxel_threshold=None if self.calibration is None else self.calibration.voxel_threshold,
+            score=uncalibrated(item["score"]) if self.calibration is None else self.calibration.judge(item["score"]),
+            components=components,
+            model=ModelSpace(self.grid, image, pred * mask, mask),
+            reconstruction=item["recon"],
+            warnings=warnings,
+            seconds=case.seconds,
+        )
+        return item

@@ -1,0 +1,81 @@
+"""The losses of every epoch: kept as a table, drawn as a curve, and what the best weights are chosen by."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+
+from mri3d.volumes.atomic import atomic_write
+
+Row = dict[str, float]
+COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "seconds")
+
+
+class History:
+    """Ignite handler that keeps ``history.csv`` beside the checkpoints.
+
+    After a restart the rows of finished epochs are read back, and the validator is told the best loss so far, so that
+    a worse epoch does not overwrite better weights.
+
+    Args:
+        folder: where the table goes.
+        validator: engine whose ``state.metrics["val_loss"]`` belongs to the epoch.
+        learning_rate: gives the current learning rate.
+        draw: draws the rows into a picture, ``draw(rows, path)``.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        validator: Engine,
+        learning_rate: Callable[[], float],
+        draw: Callable[[Sequence[Mapping[str, float]], Path], None],
+    ) -> None:
+        self.folder, self.validator, self.learning_rate, self.draw = Path(folder), validator, learning_rate, draw
+        self.rows: list[Row] = []
+        self._epoch_started = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer; attach after the handler that validates."""
+        engine.add_event_handler(Events.STARTED, self._restore)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._record)
+
+    def _restore(self, engine: Engine) -> None:
+        self.rows = [row for row in read_history(self.folder) if row["epoch"] <= engine.state.epoch]
+        if self.rows:
+            best = min(self.rows, key=lambda row: row["val_loss"])
+            self.validator.state.best_metric = best["val_loss"]
+            self.validator.state.best_metric_epoch = int(best["epoch"])
+
+    def _start_clock(self, engine: Engine) -> None:
+        self._epoch_started = time.perf_counter()
+
+    def _record(self, engine: Engine) -> None:
+        self.rows.append(
+            {
+                "epoch": engine.state.epoch,
+                "train_loss": float(engine.state.metrics["train_loss"]),
+                "val_loss": float(self.validator.state.metrics["val_loss"]),
+                "learning_rate": self.learning_rate(),
+                "seconds": round(time.perf_counter() - self._epoch_started, 3),
+            }
+        )
+        with atomic_write(self.folder / "history.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        self.draw(self.rows, self.folder / "curve.png")
+
+
+def read_history(folder: Path | str) -> list[Row]:
+    """The rows of ``history.csv`` in a folder; none where it is missing."""
+    path = Path(folder) / "history.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{column: float(row[column]) for column in COLUMNS} for row in csv.DictReader(file)]

@@ -1,0 +1,87 @@
+"""Which healthy subject serves what: training, validation, calibration, test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mri3d.errors import UsageError
+from mri3d.volumes.atomic import write_json
+
+PARTS = ("train", "validation", "calibration", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Participants by part; no one is in two."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    calibration: tuple[str, ...]
+    test: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, list[str]]:
+        """The split as JSON-ready lists."""
+        return {part: list(getattr(self, part)) for part in PARTS}
+
+
+def split_participants(
+    participants: Sequence[str], shares: Mapping[str, float], seed: int, ages: Mapping[str, float] | None = None
+) -> Split:
+    """Split people, not files, into parts of the given shares that are alike in age.
+
+    People are ordered by age (where known; by chance otherwise) and dealt out along that order, each to the part
+    that is furthest behind its share, so that every part covers all ages.
+
+    Args:
+        participants: one entry a file or a person; repetitions count once.
+        shares: part to share, which sum up to 1: ``train``, ``validation``, ``calibration`` and ``test``.
+        seed: of the order among people of unknown or equal age.
+        ages: participant to age in years.
+
+    Raises:
+        UsageError: unknown parts, shares that do not sum up to 1, or too few people for a part.
+    """
+    if set(shares) - set(PARTS) or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+        raise UsageError("split", f"shares of {', '.join(PARTS)} that sum up to 1", str(dict(shares)), "Mend the recipe")
+    people = sorted(set(participants))
+    order = np.random.default_rng(seed).permutation(len(people))
+    known = ages or {}
+    middle = float(np.median(list(known.values()))) if known else 0.0
+    ranked = sorted((people[i] for i in order), key=lambda person: known.get(person, middle))
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for dealt, person in enumerate(ranked, start=1):
+        part = max(PARTS, key=lambda name: shares.get(name, 0) * dealt - len(parts[name]))
+        parts[part].append(person)
+    for part in ("train", "validation", "calibration"):
+        if not parts[part]:
+            raise UsageError("split", f"at least one participant for {part}", f"{len(people)} in all", "Give more volumes")
+    return Split(**{part: tuple(sorted(names)) for part, names in parts.items()})
+
+
+def keep_split(
+    path: Path | str,
+    participants: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int,
+    ages: Mapping[str, float] | None = None,
+) -> Split:
+    """The split that a bundle keeps: the stored one where there is one, so that a resumed training mixes nobody up.
+
+    Args:
+        path: JSON file of the split; written where it is missing.
+        participants: see :func:`split_participants`.
+        shares: see :func:`split_participants`.
+        seed: see :func:`split_participants`.
+        ages: see :func:`split_participants`.
+    """
+    path = Path(path)
+    if path.exists():
+        return Split(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
+    split = split_participants(participants, shares, seed, ages)
+    write_json(path, split.as_dict())
+    return split

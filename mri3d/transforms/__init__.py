@@ -1,0 +1,1 @@
+"""MONAI transforms: a subject to the model grid and its maps back."""

@@ -1,0 +1,62 @@
+"""What is known of a subject while it goes down the line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from monai.transforms.transform import Transform
+
+from mri3d.errors import Mri3dError
+from mri3d.volumes.alignment import Alignment
+from mri3d.volumes.brain import Brain
+from mri3d.volumes.subject import Subject
+from mri3d.volumes.volume import Volume
+
+Item = dict[str, Any]
+"""A dictionary as MONAI passes it on: ``case`` (Case), and from the model grid on ``image`` and ``mask``,
+tensors of shape (1, *grid.shape)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The source side of an item; later steps fill in what earlier ones could not know.
+
+    Args:
+        subject: whose it is.
+        volume: the source volume, untouched.
+        brain: its brain mask.
+        alignment: the affine to the template.
+        warnings: what a user should know, whole sentences.
+        seconds: time by stage.
+        error: why the subject failed; later steps then pass it by.
+    """
+
+    subject: Subject
+    volume: Volume | None = None
+    brain: Brain | None = None
+    alignment: Alignment | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: Mri3dError | None = None
+
+
+class Stage(Transform):
+    """A step of the line: takes an item, returns a new one, and notes how long it took under ``name``."""
+
+    name: str
+
+    def apply(self, item: Item) -> Item:
+        """The step itself; ``item`` is a fresh dictionary that may be changed."""
+        raise NotImplementedError
+
+    def __call__(self, item: Item) -> Item:
+        """Apply the step and add its time to the case."""
+        start = time.perf_counter()
+        item = self.apply(dict(item))
+        case: Case = item["case"]
+        spent = case.seconds.get(self.name, 0.0) + time.perf_counter() - start
+        item["case"] = replace(case, seconds={**case.seconds, self.name: spent})
+        return item

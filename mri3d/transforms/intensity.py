@@ -1,0 +1,58 @@
+"""Intensities on the model grid: bias field and scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from mri3d.transforms.case import Item, Stage
+
+WORK_UNITS = 2
+"""ITK's threads; fixed, because the order of its sums, and with it the last digits, depends on their number."""
+
+
+class CorrectBias(Stage):
+    """N4 bias field correction (Tustison et al. 2010, doi 10.1109/TMI.2010.2046908) inside the brain.
+
+    The smooth field is estimated on every third voxel along each axis of the model grid and divided out.
+    """
+
+    name = "bias"
+
+    def apply(self, item: Item) -> Item:
+        """Replace ``image``."""
+        data, mask = item["image"][0].numpy(), item["mask"][0].numpy()
+        image, brain = _as_sitk(np.clip(data, 0, None)), _as_sitk(mask.astype(np.uint8))
+        n4 = sitk.N4BiasFieldCorrectionImageFilter()
+        n4.SetNumberOfThreads(WORK_UNITS)
+        n4.SetMaximumNumberOfIterations([50, 50, 30])
+        n4.Execute(sitk.Shrink(image, [3, 3, 3]), sitk.Shrink(brain, [3, 3, 3]))
+        field = np.exp(sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T)
+        item["image"] = torch.from_numpy(np.where(mask, data / field, 0).astype(np.float32))[None]
+        return item
+
+
+class NormaliseIntensity(Stage):
+    """Divide by a high percentile of the brain and clip, so that tissue lies in [0, 1].
+
+    Args:
+        percentile: of the brain's voxels that becomes 1.
+        ceiling: upper limit after scaling; the lower one is 0.
+    """
+
+    name = "normalise"
+
+    def __init__(self, percentile: float = 98.0, ceiling: float = 1.5) -> None:
+        self.percentile, self.ceiling = percentile, ceiling
+
+    def apply(self, item: Item) -> Item:
+        """Replace ``image`` by values in [0, ceiling], 0 outside the brain."""
+        image, mask = item["image"], item["mask"]
+        scale = float(np.percentile(image[mask].numpy(), self.percentile))
+        item["image"] = (image / scale).clamp(0, self.ceiling) * mask
+        return item
+
+
+def _as_sitk(array: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(np.ascontiguousarray(array.T))

@@ -1,0 +1,51 @@
+"""One interpolation between two grids."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from mri3d.grid import Affine, Grid
+from mri3d.volumes.volume import BoolArray, FloatArray
+
+_FWHM = 2 * np.sqrt(2 * np.log(2))
+
+
+def resample(data: FloatArray, source: Grid, target: Grid, world: Affine | None = None) -> FloatArray:
+    """Sample ``data`` at the voxels of another grid by one linear interpolation; 0 beyond its edge.
+
+    Args:
+        data: (X, Y, Z) on ``source``.
+        source: where the data lies.
+        target: where it is wanted.
+        world: (4, 4) affine from the target's world to the source's; the identity when left out.
+
+    Returns:
+        float32 of ``target.shape``. Where the target is coarser, the data is first blurred to its resolution
+        (Gaussian whose FWHM closes the gap between the two spacings), so that no detail is aliased.
+    """
+    to_source = target.index_affine_to(source, world)
+    step = np.linalg.norm(to_source[:3, :3], axis=1)  # source voxels along each source axis a target voxel spans
+    sigma = np.sqrt(np.clip(step**2 - 1, 0, None)) / _FWHM
+    if sigma.max() > 0.1:
+        data = ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
+    return np.asarray(
+        ndimage.affine_transform(
+            data, to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, output=np.float32, order=1
+        )
+    )
+
+
+def crop_to(mask: BoolArray, grid: Grid, margin: int = 0) -> tuple[tuple[slice, slice, slice], Grid]:
+    """The bounding box of a mask, widened by ``margin`` voxels within the volume, and the grid of that box.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
+        raise ValueError("an empty mask has no bounding box")
+    x, y, z = (slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(boxes[0], mask.shape, strict=True))
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.world((x.start, y.start, z.start))
+    return (x, y, z), Grid((x.stop - x.start, y.stop - y.start, z.stop - z.start), affine)

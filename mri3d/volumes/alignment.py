@@ -1,0 +1,175 @@
+"""How a brain is brought onto the template: one affine between two worlds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from mri3d.errors import AlignmentError
+from mri3d.grid import Affine, Grid
+from mri3d.volumes.volume import BoolArray, FloatArray, Volume
+
+MIN_DICE = 0.88
+"""Overlap with the template's brain below which an alignment is refused; healthy brains reach 0.93 to 0.97."""
+
+MIN_CORRELATION = 0.2
+"""Correlation with the template inside both brains below which an alignment is refused; T1w brains reach 0.4 to 0.6."""
+
+WORK_UNITS = 2
+"""ITK's threads; fixed, because the order of its sums, and with it the last digits, depends on their number."""
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The MNI152 2 mm T1w brain (ICBM 2009a symmetric) that nilearn ships.
+
+    Args:
+        image: intensities from 0 to 1, 0 outside the brain.
+        brain: its brain mask.
+        grid: where its voxels lie.
+    """
+
+    image: FloatArray
+    brain: BoolArray
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """An affine between the template's world and a subject's.
+
+    Args:
+        template_to_source: (4, 4) matrix from template world to source world coordinates, RAS, mm.
+        dice: overlap of the aligned brain mask with the template's, 0 to 1.
+        correlation: of intensities inside both brains, -1 to 1.
+    """
+
+    template_to_source: Affine
+    dice: float
+    correlation: float
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """Read the template from the installed nilearn; nothing is downloaded."""
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(resolution=2)
+    data = np.clip(np.asarray(image.get_fdata(), dtype=np.float32), 0, None)
+    brain = ndimage.binary_fill_holes(ndimage.binary_opening(data > 0.15))
+    return Template(data, np.asarray(brain, dtype=bool), Grid(data.shape, image.affine))
+
+
+def align(volume: Volume, brain: BoolArray) -> Alignment:
+    """Rigid, then affine registration of the stripped brain to the template by correlation inside its brain.
+
+    Args:
+        volume: the head.
+        brain: (X, Y, Z) mask in the order of ``volume.data``.
+
+    Raises:
+        AlignmentError: the aligned brain overlaps too little with the template, or does not look like it.
+    """
+    template = load_template()
+    fixed = _as_sitk(template.image, template.grid)
+    fixed_mask = _as_sitk(ndimage.binary_dilation(template.brain, iterations=3).astype(np.uint8), template.grid)
+    moving = _working_copy(volume, brain)
+    try:
+        matrix = _register(fixed, fixed_mask, moving)
+    except RuntimeError as error:
+        raise AlignmentError(
+            volume.path,
+            "a brain that can be registered to the MNI152 template",
+            f"a registration that broke off ({str(error).strip().splitlines()[-1].strip()})",
+            "Look at the volume and its brain mask",
+        ) from error
+    alignment = _judge(matrix, volume, brain, template)
+    if alignment.dice < MIN_DICE or alignment.correlation < MIN_CORRELATION:
+        raise AlignmentError(
+            volume.path,
+            f"a brain that overlaps with the template (Dice {MIN_DICE}, correlation {MIN_CORRELATION} or more)",
+            f"Dice {alignment.dice:.2f}, correlation {alignment.correlation:.2f}",
+            "Check orientation and brain mask, and that the volume is a whole T1-weighted brain",
+        )
+    return alignment
+
+
+def _working_copy(volume: Volume, brain: BoolArray) -> sitk.Image:
+    """The brain alone at about 2 mm, in RAS order, bright outliers clipped so that they do not lead the correlation."""
+    ceiling = np.percentile(volume.data[brain], 99.5)
+    stripped = np.where(brain, np.clip(volume.data, 0, ceiling), 0).astype(np.float32)
+    image = _as_sitk(*volume.canonical(stripped))
+    return sitk.BinShrink(image, [max(1, int(2 / s + 0.1)) for s in image.GetSpacing()])
+
+
+def _register(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> Affine:
+    """The affine from fixed to moving world coordinates (RAS)."""
+    start = sitk.CenteredTransformInitializer(
+        fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
+    rigid = _optimise(fixed, fixed_mask, moving, start, shrink=[4, 2])
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(rigid.GetCenter())
+    affine.SetMatrix(rigid.GetMatrix())
+    affine.SetTranslation(rigid.GetTranslation())
+    affine = _optimise(fixed, fixed_mask, moving, affine, shrink=[4, 2, 1])
+    lps = np.eye(4)
+    centre = np.array(affine.GetCenter())
+    lps[:3, :3] = np.array(affine.GetMatrix()).reshape(3, 3)
+    lps[:3, 3] = np.array(affine.GetTranslation()) + centre - lps[:3, :3] @ centre
+    return np.asarray(_RAS_TO_LPS @ lps @ _RAS_TO_LPS)
+
+
+def _optimise(fixed: sitk.Image, mask: sitk.Image, moving: sitk.Image, start: Any, shrink: list[int]) -> Any:
+    method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(WORK_UNITS)
+    method.SetMetricAsCorrelation()
+    method.SetMetricFixedMask(mask)
+    method.SetMetricSamplingStrategy(method.REGULAR)
+    method.SetMetricSamplingPercentage(0.25, seed=1)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel([float(s) for s in shrink])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=1.0, minStep=1e-3, numberOfIterations=100, relaxationFactor=0.5
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    transform = type(start)(start)
+    method.SetInitialTransform(transform, inPlace=True)
+    method.Execute(fixed, moving)
+    return transform
+
+
+def _judge(matrix: Affine, volume: Volume, brain: BoolArray, template: Template) -> Alignment:
+    to_source = template.grid.index_affine_to(volume.grid, matrix)
+
+    def on_template(data: FloatArray) -> FloatArray:
+        return np.asarray(
+            ndimage.affine_transform(
+                data, to_source[:3, :3], to_source[:3, 3], output_shape=template.grid.shape, order=1
+            )
+        )
+
+    mask = on_template(brain.astype(np.float32)) > 0.5
+    both = mask & template.brain
+    dice = 2 * both.sum() / max(mask.sum() + template.brain.sum(), 1)
+    image = on_template(volume.data)
+    correlation = float(np.corrcoef(image[both], template.image[both])[0, 1]) if both.sum() > 1 else 0.0
+    return Alignment(matrix, float(dice), correlation)
+
+
+def _as_sitk(array: Any, grid: Grid) -> sitk.Image:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = _RAS_TO_LPS @ grid.affine
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / np.array(grid.spacing)).ravel().tolist())
+    return image

@@ -1,0 +1,125 @@
+"""Which voxels are brain."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from mri3d.errors import BrainError
+from mri3d.volumes.volume import BoolArray, FloatArray, Volume
+
+PLAUSIBLE_ML = (600.0, 2400.0)
+"""Brain volumes between which a mask is believed; adult brains with ventricles hold about 900 to 1900 ml."""
+
+AGREEMENT = 0.9
+"""Dice of the non-zero voxels with deepbet's mask from which a volume counts as already stripped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """A brain mask.
+
+    Args:
+        mask: (X, Y, Z) bool, in the order of its volume's data.
+        source: ``given``, ``stripped input`` or ``deepbet``.
+    """
+
+    mask: BoolArray
+    source: str
+
+
+def find_brain(volume: Volume, given: Volume | None = None, device: str = "cpu") -> Brain:
+    """Take the given mask, recognise an already stripped volume, or extract the brain.
+
+    A volume counts as stripped where its non-zero voxels have the size of a brain and agree with what deepbet
+    (Fisch et al. 2024, doi 10.1016/j.compbiomed.2024.108845) finds in it.
+
+    Args:
+        volume: the head, in any orientation and spacing.
+        given: a mask made by the user on the volume's grid; non-zero is brain.
+        device: ``cpu``, or a CUDA device for deepbet.
+
+    Raises:
+        BrainError: no brain was found, or one of implausible size, or the given mask lies on another grid.
+    """
+    if given is not None:
+        if not given.grid.matches(volume.grid, tolerance_mm=0.1):
+            raise BrainError(
+                given.path,
+                f"a brain mask on the grid of {volume.path.name} {volume.grid.shape}",
+                f"another grid {given.grid.shape}",
+                "Resample the mask to the volume's grid",
+            )
+        brain = Brain(given.data != 0, "given")
+    else:
+        brain = _extract(volume, device)
+    ml = brain.mask.sum() * volume.grid.voxel_ml
+    if not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
+        raise BrainError(
+            volume.path,
+            f"a brain of {PLAUSIBLE_ML[0]:.0f} to {PLAUSIBLE_ML[1]:.0f} ml",
+            f"a mask of {ml:.0f} ml ({brain.source})",
+            "Check that the file is a whole head at the size its header says, or give a brain mask",
+        )
+    return brain
+
+
+def _extract(volume: Volume, device: str) -> Brain:
+    support = _support(volume.data)
+    support_ml = support.sum() * volume.grid.voxel_ml
+    brain_sized = PLAUSIBLE_ML[0] <= support_ml <= PLAUSIBLE_ML[1]
+    extracted = _deepbet(volume, device)
+    if extracted is None:
+        if brain_sized:
+            return Brain(support, "stripped input")
+        raise BrainError(
+            volume.path,
+            "a head in which deepbet finds a brain",
+            "none",
+            "Look at the volume, or give a brain mask",
+        )
+    if brain_sized and _dice(support, extracted) >= AGREEMENT:
+        # deepbet draws the border as it does in the heads the model has learnt from
+        return Brain(support & extracted, "stripped input")
+    return Brain(extracted, "deepbet")
+
+
+def _support(data: FloatArray) -> BoolArray:
+    """The largest connected region of non-zero voxels, its holes filled."""
+    labels, n = ndimage.label(data != 0)
+    if n == 0:
+        return np.zeros(data.shape, bool)
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    return np.asarray(ndimage.binary_fill_holes(largest), dtype=bool)
+
+
+def _deepbet(volume: Volume, device: str) -> BoolArray | None:
+    """deepbet's mask in the volume's storage order; None where it finds no foreground.
+
+    It sees the voxels in closest-canonical order, so that the way a head is stored does not change its mask.
+    """
+    canonical, _ = volume.canonical(volume.data)
+    network = _network(device)
+    try:
+        mask = network.postprocess(network.run_model(canonical) > 0.5).astype(bool)
+    except (AssertionError, ValueError):  # its words for an empty mask
+        return None
+    return np.asarray(volume.as_stored(mask), dtype=bool)
+
+
+@lru_cache(maxsize=1)
+def _network(device: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit's deprecation, which no user can mend
+        from deepbet.bet import BrainExtraction
+
+        return BrainExtraction(no_gpu=not device.startswith("cuda"))
+
+
+def _dice(a: BoolArray, b: BoolArray) -> float:
+    return float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1))

@@ -1,0 +1,25 @@
+"""What ``participants.tsv`` says of the people in a BIDS data set."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+
+def read_ages(source: Path | str) -> dict[str, float]:
+    """Participant to age in years, for those whose age is known.
+
+    Args:
+        source: a folder, in which ``participants.tsv`` may lie (BIDS), or anything else, which knows no ages.
+    """
+    table = Path(source) / "participants.tsv"
+    if not table.is_file():
+        return {}
+    ages = {}
+    with open(table, newline="", encoding="utf-8-sig") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            try:
+                ages[row["participant_id"]] = float(row["age"])
+            except (KeyError, TypeError, ValueError):
+                continue
+    return ages

@@ -1,0 +1,195 @@
+"""Run a bundle's configs: the one way in for the command line, Python and MONAI."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigWorkflow
+
+from mri3d import bundle as bundles
+from mri3d.errors import Mri3dError, UsageError
+from mri3d.volumes.discovery import discover
+from mri3d.volumes.participants import read_ages
+from mri3d.volumes.subject import Subject
+
+__all__ = ["find_subjects", "open_workflow", "pick_device", "read_ages", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name: ``auto`` (CUDA where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}", "auto, cpu, cuda, cuda:N or mps", name, "Mend the name") from None
+    found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if (device.index or 0) >= found.get(device.type, 0):
+        raise UsageError(f"--device {name}", "a device of this machine", "none of that name", "Use --device auto")
+    return device
+
+
+def find_subjects(
+    source: Path | str, modalities: Sequence[str], mask: Path | str | None = None
+) -> tuple[Subject, ...]:
+    """The subjects of an input; what is passed over is logged with its reason.
+
+    Raises:
+        UsageError: nothing there.
+    """
+    found = discover(Path(source), modalities, None if mask is None else Path(mask))
+    for reason, count in Counter(skipped.reason for skipped in found.skipped).items():
+        first = next(skipped.path for skipped in found.skipped if skipped.reason == reason)
+        logger.info("skipped %s%s: %s", first, f" and {count - 1} more" if count > 1 else "", reason)
+    return found.subjects
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Let out an error of ours that MONAI's config parser has wrapped in its own."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, Mri3dError):
+            cause = cause.__cause__
+        if cause is None or cause is error:
+            raise
+        raise cause from None
+
+
+def open_workflow(root: Path, name: str, overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """A bundle's workflow, parsed and ready to run.
+
+    Args:
+        root: the bundle's folder.
+        name: ``train``, ``evaluate`` or ``inference``.
+        overrides: config keys, with ``#`` between levels, to new values.
+
+    Raises:
+        UsageError: a key that the config does not have; MONAI itself would accept it without a word.
+    """
+    workflow = ConfigWorkflow(
+        str(root / "configs" / f"{name}.yaml"),
+        logging_file=False,
+        workflow_type="train" if name == "train" else "infer",
+        bundle_root=str(root),
+    )
+    config = workflow.parser.config
+    for key, value in overrides.items():
+        if not bundles.replace_key(config, key, value):
+            known = ", ".join(sorted(key for key in config if key not in ("imports", "_meta_", "run", "initialize")))
+            raise UsageError(f"--set {key}", f"a key of {name}.yaml", "none", f"Keys are: {known}")
+    with plain_errors():
+        workflow.initialize()
+    return workflow
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a run.
+
+    Args:
+        words: the count of subjects by decision, as a sentence.
+        failures: input and cause of every subject that failed.
+    """
+
+    words: str
+    failures: tuple[str, ...]
+
+
+def detect(source: Path, root: Path, output: Path, device: str, overrides: Mapping[str, Any]) -> Summary:
+    """Score every subject of an input and write the results.
+
+    Args:
+        source: a volume, folder or datalist.
+        root: the bundle's folder.
+        output: where the results go.
+        device: see :func:`pick_device`.
+        overrides: keys of the bundle's ``inference.yaml`` to new values, such as ``existing`` and ``mask``.
+
+    Returns:
+        What became of them.
+
+    Raises:
+        UsageError: an unknown device or key, no volumes, or results that stand there already.
+        BundleError: the bundle's parts do not belong together.
+    """
+    workflow = open_workflow(
+        root, "inference", {**overrides, **_device(device), "dataset_dir": str(source), "output_dir": str(output)}
+    )
+    with plain_errors():
+        workflow.run()
+    rows = workflow.parser.get_parsed_content("output").ordered
+    decisions = Counter(str(row["decision"] or row["status"]) for row in rows)
+    words = ", ".join(f"{count} {decision}" for decision, count in sorted(decisions.items()))
+    failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
+    return Summary(f"{len(rows)} subject{'s' if len(rows) != 1 else ''}: {words}.", failures)
+
+
+def _device(name: str) -> dict[str, str]:
+    pick_device(name)
+    return {"device": f"$mri3d.workflow.pick_device({name!r})"}
+
+
+def train(
+    source: Path,
+    root: Path,
+    recipe: str,
+    device: str,
+    overrides: Mapping[str, Any],
+    seed: int = 0,
+    modalities: Sequence[str] = ("T1w",),
+    existing: str = "refuse",
+) -> None:
+    """Build a bundle from a recipe, train it on healthy volumes and calibrate it.
+
+    Args:
+        source: healthy volumes.
+        root: folder of the new bundle.
+        recipe: a recipe's name, or a YAML file.
+        device: see :func:`pick_device`.
+        overrides: recipe keys to new values; they become part of the bundle.
+        seed: of the split, the initial weights and the augmentation.
+        modalities: channels and their order.
+        existing: what to do with a bundle that is there: ``refuse``, ``resume`` or ``overwrite``.
+
+    Raises:
+        UsageError: a bundle stands there already, or there is nothing to resume.
+    """
+    stands = (root / "configs" / "train.yaml").exists()
+    if stands and existing == "refuse":
+        raise UsageError(root, "no bundle there yet", "one", "Use --resume to go on with it, or --overwrite")
+    if not stands and existing == "resume":
+        raise UsageError(root, "a bundle whose training was started", "none", "Leave --resume out")
+    if existing == "resume":
+        if overrides:
+            raise UsageError("--set", "the bundle's own recipe on --resume", "changed keys", "Leave --set out")
+    else:
+        find_subjects(source, modalities)
+        _clear(root)
+        bundles.build(recipe, root, {**overrides, "seed": seed, "modalities": list(modalities)})
+    workflow = open_workflow(root, "train", {"dataset_dir": str(source), **_device(device)})
+    with plain_errors():
+        workflow.run()
+
+
+def _clear(root: Path) -> None:
+    """Take away what a former training left, so that nothing of it is mistaken for the new one's."""
+    for pattern in ("training/checkpoint_epoch=*.pt", "training/history.csv", "training/curve.png", "models/*"):
+        for path in root.glob(pattern):
+            if path.is_file():
+                path.unlink()

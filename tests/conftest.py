@@ -1,0 +1,10 @@
+"""Parallel tests share the machine: each worker takes its part of the cores, or they slow each other down."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything loads the libraries that read them; commands that a test starts inherit them.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+for _name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _WORKERS)))
