@@ -19,9 +19,9 @@ from mri3d.volumes.atomic import write_json, write_text
 DEFAULT_BUNDLE = "brain_t1_cae"
 CALIBRATION = "calibration.json"
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz")
-WORKFLOWS = ("train", "evaluate", "inference")
 COMMON = "common"
-"""The recipe parts that every workflow of a bundle is merged from, besides the recipe and the workflow itself."""
+LAYERS = {"train": ("train",), "inference": ("inference",), "evaluate": ("inference", "evaluate")}
+"""What each workflow's config is merged from, on top of ``common`` and the recipe; later parts win."""
 
 
 def shipped() -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def shipped() -> tuple[str, ...]:
 
 def recipes() -> tuple[str, ...]:
     """Names of the recipes that ``train`` takes."""
-    return tuple(sorted(path.stem for path in configs_dir().glob("*.yaml") if path.stem not in (COMMON, *WORKFLOWS)))
+    return tuple(sorted(path.stem for path in configs_dir().glob("*.yaml") if path.stem not in (COMMON, *LAYERS)))
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -132,8 +132,8 @@ def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = 
     parts = [_read(COMMON), _read(recipe)]
     configs = {}
     unknown = set(overrides or {})
-    for workflow in WORKFLOWS:
-        config = _merged([*parts, _read(workflow)])
+    for workflow in LAYERS:
+        config = _merged([*parts, *(_read(name) for name in LAYERS[workflow])])
         if workflow != "train":
             config.pop("training", None)
         for key, value in (overrides or {}).items():
@@ -170,7 +170,8 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not path.is_file():
         path = Path(name)
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"--recipe {name}", f"one of {', '.join(recipes())}, or a YAML file", "neither", "Mend the name")
+        known = f"one of {', '.join(recipes())}, or a YAML file"
+        raise UsageError(f"--recipe {name}", known, "neither", "Mend the name")
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
@@ -184,8 +185,8 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _dump(config: dict[str, Any]) -> str:
-    header = "# Built from mri3d's recipes by `mri3d bundle build`; self-contained.\n"
-    return header + yaml.safe_dump(config, sort_keys=False, width=120, allow_unicode=True)
+    header = "# Built from mri3d's recipes by `mri3d bundle build`; self-contained."
+    return f"{header}\n{yaml.safe_dump(config, sort_keys=False, width=120, allow_unicode=True)}"
 
 
 def _metadata(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
 def talking(command: Command) -> Command:
     """Add -q, -v and --debug, and set logging up before the command runs."""
 
-    def report(ctx: click.Context, quiet: bool, verbose: bool, debug: bool, **words: Any) -> Any:
+    def report(ctx: click.Context, /, quiet: bool, verbose: bool, debug: bool, **words: Any) -> Any:
         _talk(ctx, quiet, verbose, debug)
         return ctx.invoke(command, **words)
 

@@ -30,8 +30,8 @@ class Detector:
         detection.score.decision, detection.zscore.max(), detection.components
         detector.save(detection, "results")
 
-    It uses the preprocessing, network, inferer and scoring of the bundle's ``inference`` config, so its arrays are those
-    that the command line and ``python -m monai.bundle run`` write.
+    It uses the preprocessing, network, inferer and scoring of the bundle's ``inference`` config, so its arrays are
+    those that the command line and ``python -m monai.bundle run`` write.
     """
 
     def __init__(self, root: Path, device: str = "auto", overrides: Mapping[str, Any] | None = None) -> None:

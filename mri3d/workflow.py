@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.properties import InferProperties, TrainProperties
+from monai.utils import BundleProperty, BundlePropertyConfig
 
 from mri3d import bundle as bundles
-from mri3d.errors import Mri3dError, UsageError
+from mri3d.errors import BundleError, Mri3dError, UsageError
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.participants import read_ages
 from mri3d.volumes.subject import Subject
@@ -88,7 +90,7 @@ def open_workflow(root: Path, name: str, overrides: Mapping[str, Any]) -> Config
         workflow_type="train" if name == "train" else "infer",
         bundle_root=str(root),
     )
-    config = workflow.parser.config
+    config: dict[str, Any] = workflow.parser.config  # type: ignore[assignment]
     for key, value in overrides.items():
         if not bundles.replace_key(config, key, value):
             known = ", ".join(sorted(key for key in config if key not in ("imports", "_meta_", "run", "initialize")))
@@ -193,3 +195,41 @@ def _clear(root: Path) -> None:
         for path in root.glob(pattern):
             if path.is_file():
                 path.unlink()
+
+
+def verify(root: Path) -> tuple[str, ...]:
+    """Check that a bundle is complete and its parts belong together.
+
+    Returns:
+        What was found to be in order, a line each.
+
+    Raises:
+        BundleError: what is not.
+    """
+    for name, kind in (("train", "train"), ("evaluate", "infer"), ("inference", "infer")):
+        path = root / "configs" / f"{name}.yaml"
+        missing = _missing_properties(path, kind) if path.exists() else ["the file"]
+        if missing:
+            expected = "every property MONAI asks of a bundle"
+            raise BundleError(path, expected, f"no {', '.join(missing)}", "Build it again")
+    parser = open_workflow(root, "inference", {"device": "$mri3d.workflow.pick_device('cpu')"}).parser
+    with plain_errors():
+        network = parser.get_parsed_content("network")
+        calibration = parser.get_parsed_content("calibration")
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    lines = [
+        f"configs: train, evaluate, inference of {root}",
+        f"weights: {weights} parameters of {type(network).__name__}",
+    ]
+    if calibration is None:
+        return (*lines, "calibration: none; the bundle scores but does not decide")
+    return (*lines, f"calibration: {len(calibration.scores)} healthy subjects, made with these weights and settings")
+
+
+def _missing_properties(path: Path, kind: str) -> list[str]:
+    """Ids that MONAI requires of a config and it lacks; read, not built, since building would preprocess volumes."""
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    wanted = TrainProperties if kind == "train" else InferProperties
+    required = [str(entry[BundlePropertyConfig.ID]) for entry in wanted.values() if entry[BundleProperty.REQUIRED]]
+    return [key for key in required if key not in parser]

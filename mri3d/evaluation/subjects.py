@@ -1,69 +1,18 @@
 """How well scores tell abnormal subjects from healthy ones, and how sure one can be of any such number.
 
-Subjects are the unit of chance: intervals come from the percentile bootstrap over subjects (Efron and Tibshirani 1993,
-chapter 13). A replicate only changes how often a subject counts, so scores are sorted into bins once and every
-replicate is a weighted sum of those counts.
+A bootstrap replicate only changes how often a subject counts, so scores are sorted into bins once and every replicate
+is a weighted sum of those counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value and its uncertainty.
-
-    Args:
-        value: the metric on the data as given.
-        ci95: bounds of the 95 % interval over subjects; None where fewer than two subjects leave nothing to resample.
-    """
-
-    value: float
-    ci95: tuple[float, float] | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: ``{"value": ..., "ci95": [low, high]}``, with null for an interval that cannot be given."""
-        return {"value": self.value, "ci95": None if self.ci95 is None else list(self.ci95)}
-
-    @classmethod
-    def from_replicates(cls, value: float, replicates: FloatArray) -> Estimate:
-        """An estimate whose interval spans the central 95 % of ``replicates`` (R,).
-
-        Replicates that are NaN, because the drawn subjects could not give the metric, are left out.
-        """
-        known = replicates[np.isfinite(replicates)]
-        if not known.size:
-            return cls(float(value), None)
-        low, high = np.percentile(known, (2.5, 97.5))
-        return cls(float(value), (float(low), float(high)))
-
-
-def draw_subjects(subjects: Sequence[str], replicates: int, seed: int) -> FloatArray:
-    """How often each case counts in each bootstrap replicate.
-
-    Args:
-        subjects: the subject of each of C cases; cases of one subject are drawn together.
-        replicates: how many replicates R to draw.
-        seed: of the random numbers; the same seed gives methods tested on the same cases the same draws.
-
-    Returns:
-        (R, C) whole numbers; (0, C) for fewer than two subjects.
-    """
-    names, subject_of_case = np.unique(np.asarray(subjects), return_inverse=True)
-    n = len(names)
-    if n < 2:
-        return np.zeros((0, len(subjects)))
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=replicates)
-    return draws[:, subject_of_case].astype(np.float64)
+from mri3d.evaluation.bootstrap import Estimate, FloatArray, draw_subjects
 
 
 def auroc_of_counts(positives: FloatArray, negatives: FloatArray) -> FloatArray:

@@ -14,14 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from mri3d.evaluation.subjects import (
-    Estimate,
-    FloatArray,
-    at_or_above,
-    auroc_of_counts,
-    average_precision_of_counts,
-    draw_subjects,
-)
+from mri3d.evaluation.bootstrap import Estimate, FloatArray, draw_subjects
+from mri3d.evaluation.subjects import at_or_above, auroc_of_counts, average_precision_of_counts
 
 # A bin holds at most about 1 / BINS of the lesion voxels. Counting a bin as tied then moves AUROC by at most
 # 1 / (2 BINS), and average precision by 1 / BINS times how far precision falls over the curve, which is at most 1.

@@ -62,4 +62,5 @@ class ConvAutoEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct ``x`` of shape (batch, channels, *spatial); the result has the same shape."""
-        return self.decoder(self.encoder(x))
+        reconstruction: torch.Tensor = self.decoder(self.encoder(x))
+        return reconstruction

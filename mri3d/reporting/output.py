@@ -95,8 +95,9 @@ class OutputFolder:
     def _finished(self) -> dict[str, Row]:
         """Lines of the subjects whose files all stand and were made from this input by this bundle."""
         table = self.root / "results.csv"
-        rows = {str(row["key"]): row for row in (read_results(table) if table.exists() else []) if row["status"] == "ok"}
-        return {subject.key: rows[subject.key] for subject in self.subjects if subject.key in rows and self._stands(subject)}
+        earlier = read_results(table) if table.exists() else []
+        rows = {str(row["key"]): row for row in earlier if row["status"] == "ok"}
+        return {s.key: rows[s.key] for s in self.subjects if s.key in rows and self._stands(s)}
 
     def _stands(self, subject: Subject) -> bool:
         try:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 from tqdm import tqdm
 
 from mri3d.reporting.output import OutputFolder
+from mri3d.scoring.detection import Detection
 from mri3d.transforms.case import Case, Item, Stage
+
+
+def scored(engine: Workflow) -> list[tuple[Case, Detection | None]]:
+    """The cases of an evaluator's iteration with their detections, None for those that failed."""
+    done = {**engine.state.batch, **engine.state.output}
+    detections = done.get("detection") or [None] * len(done["case"])
+    return [(case, None if case.error else found) for case, found in zip(done["case"], detections, strict=True)]
 
 
 class SaveDetection(Stage):
@@ -36,10 +45,10 @@ class RecordResults:
 
     def __init__(self, output: OutputFolder) -> None:
         self.output = output
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: tqdm | None = None
         self._forward = 0.0
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Follow an evaluator whose batches hold ``case``."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_STARTED, self._start_clock)
@@ -47,25 +56,24 @@ class RecordResults:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._record)
         engine.add_event_handler(Events.COMPLETED, self._close)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Workflow) -> None:
         done = len(self.output.subjects) - len(self.output.pending)
         self._bar = tqdm(total=len(self.output.subjects), initial=done, desc="detect", unit="subject")
 
-    def _start_clock(self, engine: Engine) -> None:
+    def _start_clock(self, engine: Workflow) -> None:
         self._forward = time.perf_counter()
 
-    def _stop_clock(self, engine: Engine) -> None:
+    def _stop_clock(self, engine: Workflow) -> None:
         spent = time.perf_counter() - self._forward
         cases: list[Case] = engine.state.batch["case"]
         cases[:] = [replace(case, seconds={**case.seconds, "reconstruct": spent}) for case in cases]
 
-    def _record(self, engine: Engine) -> None:
-        done = {**engine.state.batch, **engine.state.output}
-        for case, detection in zip(done["case"], done.get("detection", [None] * len(done["case"])), strict=True):
-            self.output.record(case, None if case.error else detection)
+    def _record(self, engine: Workflow) -> None:
+        for case, detection in scored(engine):
+            self.output.record(case, detection)
             if self._bar is not None:
                 self._bar.update()
 
-    def _close(self, engine: Engine) -> None:
+    def _close(self, engine: Workflow) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -35,7 +35,8 @@ _PACKAGES = ("monai", "torch", "nibabel", "SimpleITK", "numpy", "scipy", "deepbe
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    return {"mri3d": __version__, "python": sys.version.split()[0], **{package: version(package) for package in _PACKAGES}}
+    packages = {package: version(package) for package in _PACKAGES}
+    return {"mri3d": __version__, "python": sys.version.split()[0], **packages}
 
 
 def write_detection(detection: Detection, root: Path, bundle: Mapping[str, str]) -> None:
@@ -65,6 +66,7 @@ def _maps(detection: Detection) -> dict[str, Any]:
 
 
 def path_of(root: Path, subject: Subject, ending: str) -> Path:
+    """Where a subject's file of this ending lies below an output folder."""
     return root / f"{subject.key}{ending}"
 
 
@@ -99,6 +101,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
 
 
 def identity_of(path: Path) -> dict[str, Any]:
+    """What tells an input from a changed one: path, size and time of change."""
     stat = path.stat()
     return {"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 

@@ -67,7 +67,9 @@ class Normative:
             BundleError: a file is missing or unreadable.
         """
         try:
-            mean, std = (nib.load(folder / f"residual_{name}.nii.gz") for name in ("mean", "std"))
+            mean, std = (
+                nib.Nifti1Image.from_filename(folder / f"residual_{name}.nii.gz") for name in ("mean", "std")
+            )
             arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in (mean, std)]
         except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
             raise BundleError(

@@ -7,10 +7,11 @@ import torch
 from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration, uncalibrated
 from mri3d.scoring.components import find_components
-from mri3d.scoring.detection import Detection, ModelSpace
+from mri3d.scoring.detection import Component, Detection, ModelSpace
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
 from mri3d.transforms.case import Case, Item, Stage
+from mri3d.volumes.volume import BoolArray
 
 
 class ScoreResidual(Stage):
@@ -55,7 +56,9 @@ class Decide(Stage):
         """Set ``detection`` (Detection)."""
         case: Case = item["case"]
         assert case.volume is not None and case.brain is not None and case.alignment is not None
-        anomaly, components, warnings = None, (), case.warnings
+        anomaly: BoolArray | None = None
+        components: tuple[Component, ...] = ()
+        warnings = case.warnings
         if self.calibration is None:
             warnings += ("The bundle has no calibration, so there is no decision and no anomaly mask.",)
         elif item["zscore"] is not None:

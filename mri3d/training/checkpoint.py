@@ -26,7 +26,8 @@ class TrainingState:
         state = {**self.objects, "trainer": engine}
         latest = latest_checkpoint(self.folder)
         if latest is not None:
-            CheckpointLoader(str(latest), state, map_location="cpu").attach(engine)
+            # torch.load, to which this goes, takes a name as well as the dictionary that MONAI declares
+            CheckpointLoader(str(latest), state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
         CheckpointSaver(str(self.folder), state, save_interval=1, n_saved=1).attach(engine)
 
 

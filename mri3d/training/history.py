@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 
 from mri3d.volumes.atomic import atomic_write
 
@@ -31,7 +32,7 @@ class History:
     def __init__(
         self,
         folder: Path | str,
-        validator: Engine,
+        validator: Workflow,
         learning_rate: Callable[[], float],
         draw: Callable[[Sequence[Mapping[str, float]], Path], None],
     ) -> None:
@@ -39,23 +40,23 @@ class History:
         self.rows: list[Row] = []
         self._epoch_started = 0.0
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Follow a trainer; attach after the handler that validates."""
         engine.add_event_handler(Events.STARTED, self._restore)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._record)
 
-    def _restore(self, engine: Engine) -> None:
+    def _restore(self, engine: Workflow) -> None:
         self.rows = [row for row in read_history(self.folder) if row["epoch"] <= engine.state.epoch]
         if self.rows:
             best = min(self.rows, key=lambda row: row["val_loss"])
             self.validator.state.best_metric = best["val_loss"]
             self.validator.state.best_metric_epoch = int(best["epoch"])
 
-    def _start_clock(self, engine: Engine) -> None:
+    def _start_clock(self, engine: Workflow) -> None:
         self._epoch_started = time.perf_counter()
 
-    def _record(self, engine: Engine) -> None:
+    def _record(self, engine: Workflow) -> None:
         self.rows.append(
             {
                 "epoch": engine.state.epoch,

@@ -15,7 +15,9 @@ class AutocastInferer(Inferer):
     MONAI's engines offer autocast for CUDA alone; this one works on the CPU as well.
     """
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         """The network's output as float32."""
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
             return network(inputs, *args, **kwargs).float()

@@ -47,7 +47,8 @@ def split_participants(
         UsageError: unknown parts, shares that do not sum up to 1, or too few people for a part.
     """
     if set(shares) - set(PARTS) or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise UsageError("split", f"shares of {', '.join(PARTS)} that sum up to 1", str(dict(shares)), "Mend the recipe")
+        expected = f"shares of {', '.join(PARTS)} that sum up to 1"
+        raise UsageError("split", expected, str(dict(shares)), "Mend the recipe")
     people = sorted(set(participants))
     order = np.random.default_rng(seed).permutation(len(people))
     known = ages or {}
@@ -59,7 +60,8 @@ def split_participants(
         parts[part].append(person)
     for part in ("train", "validation", "calibration"):
         if not parts[part]:
-            raise UsageError("split", f"at least one participant for {part}", f"{len(people)} in all", "Give more volumes")
+            expected = f"at least one participant for {part}"
+            raise UsageError("split", expected, f"{len(people)} in all", "Give more volumes")
     return Split(**{part: tuple(sorted(names)) for part, names in parts.items()})
 
 

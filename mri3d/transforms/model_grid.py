@@ -57,7 +57,7 @@ class ToSourceGrid(Stage):
         case: Case = item["case"]
         assert case.volume is not None and case.brain is not None and case.alignment is not None
         box, cropped = crop_to(case.brain.mask, case.volume.grid)
-        to_template = np.linalg.inv(case.alignment.template_to_source)
+        to_template = np.asarray(np.linalg.inv(case.alignment.template_to_source), dtype=np.float64)
         for key in self.keys:
             if item.get(key) is not None:
                 on_box = resample(item[key][0].cpu().numpy(), self.grid, cropped, to_template)

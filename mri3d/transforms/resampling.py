@@ -45,7 +45,8 @@ def crop_to(mask: BoolArray, grid: Grid, margin: int = 0) -> tuple[tuple[slice, 
     boxes = ndimage.find_objects(mask.astype(np.uint8))
     if not boxes:
         raise ValueError("an empty mask has no bounding box")
-    x, y, z = (slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(boxes[0], mask.shape, strict=True))
+    bounds = zip(boxes[0], mask.shape, strict=True)
+    x, y, z = (slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in bounds)
     affine = grid.affine.copy()
     affine[:3, 3] = grid.world((x.start, y.start, z.start))
     return (x, y, z), Grid((x.stop - x.start, y.stop - y.start, z.stop - z.start), affine)

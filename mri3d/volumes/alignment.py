@@ -106,7 +106,8 @@ def _working_copy(volume: Volume, brain: BoolArray) -> sitk.Image:
     ceiling = np.percentile(volume.data[brain], 99.5)
     stripped = np.where(brain, np.clip(volume.data, 0, ceiling), 0).astype(np.float32)
     image = _as_sitk(*volume.canonical(stripped))
-    return sitk.BinShrink(image, [max(1, int(2 / s + 0.1)) for s in image.GetSpacing()])
+    shrunk: sitk.Image = sitk.BinShrink(image, [max(1, int(2 / s + 0.1)) for s in image.GetSpacing()])
+    return shrunk
 
 
 def _register(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> Affine:

@@ -8,13 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mri3d.evaluation.subjects import (
-    Estimate,
-    auroc_of_counts,
-    average_precision_of_counts,
-    draw_subjects,
-    ranking,
-)
+from mri3d.evaluation.bootstrap import Estimate, average, draw_subjects
+from mri3d.evaluation.subjects import auroc_of_counts, average_precision_of_counts, ranking
 
 labelled_scores = st.lists(st.tuples(st.integers(-50, 50), st.booleans()), min_size=2, max_size=40)
 
@@ -135,3 +130,11 @@ def test_as_dict_is_json():
 def test_refuses_what_cannot_be_ranked(scores, truth, message):
     with pytest.raises(ValueError, match=message):
         ranking(scores, truth)
+
+
+def test_average_has_the_interval_of_the_standard_error():
+    values = np.random.default_rng(0).normal(5.0, 2.0, size=400)
+    estimate = average(values)
+    assert estimate.value == pytest.approx(values.mean())
+    low, high = estimate.ci95
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(400), rel=0.1)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from mri3d.evaluation.subjects import Estimate, auroc_of_counts, average_precision_of_counts, draw_subjects
+from mri3d.evaluation.bootstrap import Estimate, draw_subjects
+from mri3d.evaluation.subjects import auroc_of_counts, average_precision_of_counts
 from mri3d.evaluation.voxels import BrainVoxels, at_threshold, bin_edges, histogram, ranking
 
 
