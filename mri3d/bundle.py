@@ -18,6 +18,8 @@ from mri3d.volumes.atomic import write_json, write_text
 
 DEFAULT_BUNDLE = "brain_t1_cae"
 CALIBRATION = "calibration.json"
+RECIPE = "recipe.json"
+"""What a bundle's configs were built from: the recipe's name and the overrides."""
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz")
 COMMON = "common"
 LAYERS = {"train": ("train",), "inference": ("inference",), "evaluate": ("inference", "evaluate")}
@@ -145,6 +147,9 @@ def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = 
     for workflow, config in configs.items():
         write_text(root / "configs" / f"{workflow}.yaml", _dump(config))
     write_json(root / "configs" / "metadata.json", _metadata(root, configs["inference"]))
+    # a file's name alone: its folder is of no use elsewhere
+    name = str(recipe) if str(recipe) in recipes() else Path(recipe).name
+    write_json(root / "configs" / RECIPE, {"recipe": name, "overrides": dict(overrides or {})})
     assets = configs_dir() / "bundle"
     for source, target in (
         ("logging.conf", "configs/logging.conf"), ("LICENSE", "LICENSE"), ("README.md", "docs/README.md"),

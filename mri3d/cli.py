@@ -79,8 +79,8 @@ def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
     return settings
 
 
-def _modalities(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    return [name.strip() for name in value.split(",") if name.strip()]
+def _modalities(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
 input_argument = click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
@@ -91,7 +91,8 @@ device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps", help="What computes."
 )
 modalities_option = click.option(
-    "--modalities", default="T1w", show_default=True, callback=_modalities, help="Channels and their order."
+    "--modalities", metavar="T1w[,T2w,...]", callback=_modalities,
+    help="Channels and their order. [default: the bundle's; T1w to train]",
 )
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
@@ -131,7 +132,7 @@ def detect(
     recon: bool,
     existing: str | None,
     device: str,
-    modalities: list[str],
+    modalities: list[str] | None,
     settings: dict[str, Any],
 ) -> None:
     """Score the volumes in INPUT and write their anomaly maps."""
@@ -143,9 +144,8 @@ def detect(
         "existing": existing or "refuse",
         "mask": None if mask is None else str(mask),
         "keep_reconstruction": recon,
-        "modalities": modalities,
     }
-    summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides)
+    summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides, modalities)
     for line in summary.failures:
         click.echo(f"mri3d: {line}", err=True)
     click.echo(summary.words)
@@ -172,13 +172,13 @@ def train(
     seed: int,
     existing: str | None,
     device: str,
-    modalities: list[str],
+    modalities: list[str] | None,
     settings: dict[str, Any],
 ) -> None:
     """Train a detector on the healthy volumes in INPUT; the result is a calibrated bundle."""
     from mri3d.workflow import train as run
 
-    run(source, output, recipe, device, settings, seed, modalities, existing or "refuse")
+    run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing or "refuse")
     click.echo(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
     click.echo(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
@@ -82,20 +83,40 @@ def run(folder: Path, device: str) -> str:
 def make_volumes(anatomy: Anatomy, folder: Path) -> None:
     """Write a volume for every scan, and the lesion's mask."""
     rng = np.random.default_rng(SEED)
+    lesion = lesion_shape(anatomy.grid)
     for scan in SCANS:
         brain = anatomy.draw(rng, spread=0.7)
-        lesion = lesion_shape(anatomy.grid)
         if scan.lesion:
-            fluid = float(np.percentile(brain[anatomy.brain], 2))
-            brain = brain + LESION_DARKENING * lesion * np.minimum(fluid - brain, 0)
+            brain = with_lesion(brain, lesion)
         grid, world = _scanner(scan, rng)
-        volume = resample(brain, anatomy.grid, grid, world)
-        inside = resample(anatomy.brain.astype(np.float32), anatomy.grid, grid, world) > 0.5
-        noisy = np.hypot(volume + rng.normal(0, NOISE, volume.shape), rng.normal(0, NOISE, volume.shape))
-        _write(folder / "volumes" / f"{scan.name}.nii.gz", np.where(inside, 1000 * noisy, 0).astype(np.int16), grid)
+        _write(folder / "volumes" / f"{scan.name}.nii.gz", sample(brain, anatomy.grid, grid, world, rng), grid)
         if scan.lesion:
-            mask = (resample(lesion, anatomy.grid, grid, world) > 0.5) & inside
+            mask = resample(lesion, anatomy.grid, grid, world) > 0.5
             _write(folder / "truth" / f"{scan.name[:-4]}_label-lesion_mask.nii.gz", mask.astype(np.uint8), grid)
+
+
+def sample(
+    brain: FloatArray, model_grid: Grid, scanner: Grid, world: Affine, rng: np.random.Generator
+) -> npt.NDArray[np.int16]:
+    """A brain on a scanner's grid with Rician noise (Gudbjartsson and Patz 1995), exactly 0 around it.
+
+    Args:
+        brain: normalised intensity on the model grid.
+        model_grid: where it lies.
+        scanner: where the volume is wanted.
+        world: (4, 4) from the scanner's world to the template's.
+        rng: source of the noise.
+    """
+    volume = resample(brain, model_grid, scanner, world)
+    inside = resample((brain > 0).astype(np.float32), model_grid, scanner, world) > 0.5
+    noisy = np.hypot(volume + rng.normal(0, NOISE, volume.shape), rng.normal(0, NOISE, volume.shape))
+    return np.where(inside, np.maximum(1000 * noisy, 1), 0).astype(np.int16)
+
+
+def with_lesion(brain: FloatArray, lesion: FloatArray) -> FloatArray:
+    """A brain whose tissue under the lesion (0 to 1) has moved towards cerebrospinal fluid."""
+    fluid = float(np.percentile(brain[brain > 0], 2))
+    return np.asarray(brain + LESION_DARKENING * lesion * np.minimum(fluid - brain, 0) * (brain > 0), dtype=np.float32)
 
 
 def lesion_shape(grid: Grid) -> FloatArray:

@@ -113,7 +113,14 @@ class Summary:
     failures: tuple[str, ...]
 
 
-def detect(source: Path, root: Path, output: Path, device: str, overrides: Mapping[str, Any]) -> Summary:
+def detect(
+    source: Path,
+    root: Path,
+    output: Path,
+    device: str,
+    overrides: Mapping[str, Any],
+    modalities: Sequence[str] | None = None,
+) -> Summary:
     """Score every subject of an input and write the results.
 
     Args:
@@ -122,17 +129,24 @@ def detect(source: Path, root: Path, output: Path, device: str, overrides: Mappi
         output: where the results go.
         device: see :func:`pick_device`.
         overrides: keys of the bundle's ``inference.yaml`` to new values, such as ``existing`` and ``mask``.
+        modalities: what the caller takes the channels to be; the bundle's own when left out.
 
     Returns:
         What became of them.
 
     Raises:
-        UsageError: an unknown device or key, no volumes, or results that stand there already.
+        UsageError: an unknown device or key, other modalities than the bundle's, no volumes, or results that stand
+            there already.
         BundleError: the bundle's parts do not belong together.
     """
     workflow = open_workflow(
         root, "inference", {**overrides, **_device(device), "dataset_dir": str(source), "output_dir": str(output)}
     )
+    own = workflow.parser.get_parsed_content("modalities")
+    if modalities is not None and list(modalities) != own:
+        expected, found = (",".join(names) for names in (own, modalities))
+        wanted = f"{expected}, which the bundle is trained and calibrated for"
+        raise UsageError("--modalities", wanted, found, "Leave it out")
     with plain_errors():
         workflow.run()
     rows = workflow.parser.get_parsed_content("output").ordered

@@ -23,8 +23,8 @@ class HealthyMetrics:
     """Ignite handler that writes ``metrics.json``: means over healthy subjects with 95 % bootstrap intervals.
 
     ``mse`` and ``psnr`` (dB, peak 1) compare reconstruction and normalised image inside the brain; ``exceedance`` is
-    the share of brain voxels above the voxel threshold, ``false_positive_ml`` the volume of the anomaly mask, ``flagged``
-    the share of subjects called anomalous. The last three are absent where the bundle has no calibration.
+    the share of brain voxels above the voxel threshold, ``false_positive_ml`` the volume of the anomaly mask,
+    ``flagged`` the share of subjects called anomalous. The last three are absent where the bundle has no calibration.
 
     Args:
         path: the JSON file.

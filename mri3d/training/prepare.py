@@ -93,7 +93,8 @@ def prepare(dataset: SubjectDataset, cache_dir: Path | str) -> Prepared:
 
 
 def _key(subject: Subject, settings: Any) -> str:
-    stats = [os.stat(path) for path in (subject.reference, subject.mask) if path is not None]
+    files = [path for path in (subject.reference, subject.mask) if path is not None]
+    stats = [os.stat(path) for path in files if path.exists()]  # a missing one fails at the gate, with its name
     parts = [__version__, str(subject.reference.resolve()), [(s.st_size, s.st_mtime_ns) for s in stats], settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 

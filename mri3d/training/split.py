@@ -46,7 +46,7 @@ def split_participants(
     Raises:
         UsageError: unknown parts, shares that do not sum up to 1, or too few people for a part.
     """
-    if set(shares) - set(PARTS) or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+    if set(shares) - set(PARTS) or min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
         expected = f"shares of {', '.join(PARTS)} that sum up to 1"
         raise UsageError("split", expected, str(dict(shares)), "Mend the recipe")
     people = sorted(set(participants))

@@ -1,0 +1,88 @@
+"""The command line: help, wrong usage and exit codes. What the commands do is tested where it happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from mri3d.cli import main
+
+
+def _run(*words: object):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_help_answers_at_once():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "mri3d.cli", "--help"], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert "detect" in done.stdout and "not a medical device" in done.stdout
+    assert min(times) < 0.5
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from click.testing import CliRunner; from mri3d.cli import main\n"
+    code += "CliRunner().invoke(main, ['detect', '--help']); assert not {'torch', 'monai'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "detect", "bundle", "bundle build", "bundle verify"])
+def test_every_command_has_help(command):
+    result = _run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 5
+
+
+def test_missing_input_is_wrong_usage(tmp_path):
+    result = _run("detect", tmp_path / "nothing", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert str(tmp_path / "nothing") in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_without_volumes_is_wrong_usage(tmp_path):
+    (tmp_path / "sub-1_T1w_mask.nii.gz").write_bytes(b"x")
+    result = _run("detect", tmp_path, "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "mask" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("--bundle", "no_such_bundle"), ("no_such_bundle", "brain_t1_cae")),
+        (("--device", "tpu"), ("--device tpu", "cuda:N")),
+        (("--device", "cuda:63"), ("--device cuda:63", "auto")),
+        (("--set", "min_mll=3"), ("min_mll", "min_ml")),
+        (("--set", "nonsense"), ("key=value",)),
+        (("--modalities", "T1w,T2w"), ("T1w",)),
+    ],
+)
+def test_wrong_options_name_themselves_and_the_way_out(tmp_path, words, names):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.nii.gz").write_bytes(b"no volume, and never read")
+    result = _run("detect", tmp_path / "in", "-o", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    for name in names:
+        assert name in result.output
+
+
+def test_train_refuses_unknown_recipe_and_key(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no volume, and never read")
+    unknown = _run("train", tmp_path, "-o", tmp_path / "b", "--recipe", "vgg")
+    assert unknown.exit_code == 2 and "cae" in unknown.output
+    key = _run("train", tmp_path, "-o", tmp_path / "b", "--set", "training.epoch=2")
+    assert key.exit_code == 2 and "training.epoch" in key.output
+    assert not (tmp_path / "b").exists()
+
+
+def test_train_resumes_only_what_was_started(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no volume, and never read")
+    result = _run("train", tmp_path, "-o", tmp_path / "b", "--resume")
+    assert result.exit_code == 2 and "--resume" in result.output

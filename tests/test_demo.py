@@ -1,0 +1,39 @@
+"""The demonstration does what it says."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mri3d.cli import main
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+def test_demo_finds_the_lesion_and_nothing_else(tmp_path):
+    result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    said = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
+    decisions = {subject["subject"]: subject["decision"] for subject in said["subjects"]}
+    lesioned = next(subject for subject in said["subjects"] if subject["lesion"])
+    assert decisions.pop(lesioned["subject"]) == "anomalous"
+    assert set(decisions.values()) == {"normal"}
+
+    found = nib.load(tmp_path / "results" / f"{lesioned['subject']}_anomaly.nii.gz")
+    truth = nib.load(next((tmp_path / "truth").iterdir()))
+    np.testing.assert_array_equal(found.affine, truth.affine)
+    a, b = (np.asarray(image.dataobj) > 0 for image in (found, truth))
+    dice = 2 * (a & b).sum() / (a.sum() + b.sum())
+    assert dice > 0.4
+    assert lesioned["dice"] == pytest.approx(dice)
+    assert f"Dice {dice:.2f}" in result.output
+
+    grids = [nib.load(path).affine for path in sorted((tmp_path / "volumes").iterdir())]
+    oblique = [np.abs(affine[:3, :3]).astype(bool).sum() > 3 for affine in grids]
+    assert any(oblique) and not all(oblique)
+    for path in ("results/report.html", "results/results.csv"):
+        assert (tmp_path / path).is_file() and path.split("/")[1] in result.output
