@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,10 @@ from tqdm import tqdm
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.detector import Detector
 from mri3d.evaluation import bootstrap, subjects, voxels
+from mri3d.grid import Grid
+from mri3d.reporting.figure import draw_subject
 from mri3d.scoring.detection import Detection
+from mri3d.transforms.resampling import resample
 from mri3d.volumes.alignment import align, load_template
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.brain import find_brain
@@ -59,10 +62,20 @@ class Scored:
     seconds: float
 
 
-def score(job: tuple[str, Subject, Case]) -> Scored:
-    """Put the case's lesion, if it has one, into the raw volume and run the bundle on the file."""
+Job = tuple[str, Subject, Case]
+"""Bundle, the healthy subject, and what is done to it."""
+
+
+def score(job: Job) -> Scored:
+    """The case under all methods."""
+    start = time.perf_counter()
+    detection, truth = detect(job)
+    return _scored(job[2], detection, truth, time.perf_counter() - start)
+
+
+def detect(job: Job) -> tuple[Detection, np.ndarray]:
+    """Put the case's lesion, if it has one, into the raw volume, run the bundle on the file; detection and truth."""
     bundle, subject, case = job
-    detector = _detector(bundle)
     volume = read_volume(subject.reference)
     truth = np.zeros(volume.data.shape, bool)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,9 +87,7 @@ def score(job: tuple[str, Subject, Case]) -> Scored:
             data, truth = paste_lesion(volume.data, brain.mask, shape, case.lesion.kind, case.lesion.strength)
             path = Path(folder) / f"{subject.name}.nii.gz"
             write_map(path, data, volume)
-        start = time.perf_counter()
-        detection = detector.detect(path)
-        return _scored(case, detection, truth, time.perf_counter() - start)
+        return _detector(bundle).detect(path), truth
 
 
 @lru_cache(maxsize=1)
@@ -102,7 +113,7 @@ def _top_mean(values: np.ndarray, share: float = 0.001) -> float:
     return float(np.partition(values, -top)[-top:].mean())
 
 
-def run(jobs: Sequence[tuple[str, Subject, Case]], label: str) -> list[Scored]:
+def run(jobs: Sequence[Job], label: str) -> list[Scored]:
     """Score all cases, a process a core."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_one_thread) as pool:
@@ -182,6 +193,28 @@ def _cell(estimate: Mapping[str, Any] | None) -> str:
     return f"{estimate['value']:.2f} ({low:.2f} to {high:.2f})"
 
 
+def draw_examples(jobs: Sequence[Job], results: Sequence[Scored], threshold: float, folder: Path) -> None:
+    """Pictures of the best, median and worst lesion of each kind, by Dice at the threshold."""
+    for kind, members in KINDS.items():
+        dice = {
+            i: 2 * float((found := s.maps["zscore"] >= threshold)[s.truth].sum()) / float(found.sum() + s.truth.sum())
+            for i, s in enumerate(results)
+            if s.case.lesion is not None and s.case.lesion.kind in members and s.truth.any()
+        }
+        ranked = sorted(dice, key=lambda i: dice[i])
+        for name, i in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2]), ("best", ranked[-1])):
+            detection, truth = detect(jobs[i])
+            stem = folder / f"{kind}_{name}_dice{dice[i]:.2f}"
+            draw_subject(detection, stem.with_name(stem.name + ".png"), _template_on(detection.model.grid))
+            shown = replace(detection, zscore=truth.astype(np.float32) * 99, anomaly=truth)
+            draw_subject(shown, stem.with_name(stem.name + "_truth.png"), _template_on(detection.model.grid))
+
+
+def _template_on(grid: Grid) -> np.ndarray:
+    template = load_template()
+    return resample(template.image, template.grid, grid)
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -203,7 +236,8 @@ def main() -> None:
     cases = plan(tested, shapes, words.seed)
     bundle = str(words.bundle)
     calibration = run([(bundle, found[name], Case(name, None)) for name in normals], "calibration subjects")
-    results = run([(bundle, found[case.subject], case) for case in cases], "test cases")
+    jobs = [(bundle, found[case.subject], case) for case in cases]
+    results = run(jobs, "test cases")
     thresholds = {
         name: float(np.quantile(np.concatenate([s.maps[name] for s in calibration]), TAIL))
         for name in METHODS
@@ -230,6 +264,7 @@ def main() -> None:
         },
     )
     write_text(words.output / "table.md", table(metrics))
+    draw_examples(jobs, results, thresholds["zscore"], words.output / "pictures")
     print(table(metrics))
 
 

@@ -36,7 +36,7 @@ class Mri3dGroup(click.Group):
 
 def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
     """Our own messages as plain lines on stderr; other packages' only with --debug."""
-    ctx.meta["mri3d.debug"] = debug
+    ctx.meta["mri3d.debug"], ctx.meta["mri3d.quiet"] = debug, quiet
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(message)s", stream=sys.stderr)
@@ -46,6 +46,12 @@ def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
         warnings.simplefilter("ignore")
         logging.getLogger("monai").setLevel(logging.ERROR)
         logging.getLogger("ignite").setLevel(logging.ERROR)
+
+
+def _say(words: str) -> None:
+    """A result on stdout, unless --quiet."""
+    if not click.get_current_context().meta["mri3d.quiet"]:
+        click.echo(words)
 
 
 def talking(command: Command) -> Command:
@@ -148,8 +154,8 @@ def detect(
     summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides, modalities)
     for line in summary.failures:
         click.echo(f"mri3d: {line}", err=True)
-    click.echo(summary.words)
-    click.echo(f"Table: {output / 'results.csv'}\nReport: {output / 'report.html'}")
+    _say(summary.words)
+    _say(f"Table: {output / 'results.csv'}\nReport: {output / 'report.html'}")
     if summary.failures:
         sys.exit(EXIT_FAILED)
 
@@ -179,8 +185,8 @@ def train(
     from mri3d.workflow import train as run
 
     run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing or "refuse")
-    click.echo(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
-    click.echo(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
+    _say(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
+    _say(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
 
 
 @main.command()
@@ -194,7 +200,7 @@ def demo(output: Path, device: str) -> None:
     """Make a few volumes, one with a lesion, and find it with the shipped bundle."""
     from mri3d.demo import run
 
-    click.echo(run(output, device))
+    _say(run(output, device))
 
 
 @main.group()
@@ -212,7 +218,7 @@ def build(folder: Path, recipe: str, settings: dict[str, Any]) -> None:
     from mri3d.bundle import build as run
 
     run(recipe, folder, settings)
-    click.echo(f"Built {folder}")
+    _say(f"Built {folder}")
 
 
 @bundle.command()
@@ -224,7 +230,7 @@ def verify(name: str) -> None:
     from mri3d.workflow import verify as run
 
     for line in run(find_bundle(name)):
-        click.echo(line)
+        _say(line)
 
 
 

@@ -24,6 +24,8 @@ from mri3d.volumes.subject import Subject
 __all__ = ["find_subjects", "open_workflow", "pick_device", "read_ages", "train"]
 
 logger = logging.getLogger(__name__)
+# It warns where a caller keeps its own logging, which is what we do, and speaks on stdout.
+logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
 
 
 def pick_device(name: str) -> torch.device:

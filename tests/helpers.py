@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import nibabel as nib
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mri3d.grid import Affine, Grid
+from mri3d.volumes.subject import Subject
+from mri3d.volumes.volume import Volume
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -121,3 +123,24 @@ def write_nifti(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content, 1) if path.name.lower().endswith(".gz") else content)
     return path
+
+
+def volume_of(data: npt.NDArray[Any], grid: Grid, path: Path | str = "head.nii.gz") -> Volume:
+    """A volume as the gate would hand it on, without a file."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(grid.shape)
+    header.set_sform(grid.affine, 1)
+    return Volume(np.asarray(data, dtype=np.float32), grid, header, Path(path))
+
+
+def subject_of(path: Path | str = "head.nii.gz", mask: Path | None = None, participant: str = "") -> Subject:
+    """A subject of one T1w file."""
+    name = Path(path).name.removesuffix(".gz").removesuffix(".nii")
+    return Subject(name, participant or name, PurePosixPath(), {"T1w": Path(path)}, mask)
+
+
+def ellipsoid(grid: Grid, scale: float = 1.0) -> npt.NDArray[np.bool_]:
+    """The brain of :func:`head` in world space, 1440 ml at ``scale`` 1, sampled on ``grid``."""
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    at = grid.world(index) - (0.0, -15.0, 10.0)
+    return np.asarray(np.linalg.norm(at / (66.0, 84.0, 62.0), axis=-1) < scale)

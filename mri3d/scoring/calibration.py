@@ -71,12 +71,16 @@ class Calibration:
             return None
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
+            calibration = cls(
                 tuple(float(score) for score in raw["scores"]),
                 float(raw["voxel_threshold"]),
                 float(raw["voxel_quantile"]),
                 dict(raw["sha256"]),
             )
+            numbers = (*calibration.scores, calibration.voxel_threshold)
+            if len(calibration.scores) < 2 or not np.isfinite(numbers).all():
+                raise ValueError("scores that give no threshold")  # NaN would call everyone normal
+            return calibration
         except (ValueError, KeyError, TypeError) as error:
             raise BundleError(path, "a calibration", f"{error!r}", "Calibrate the bundle again") from error
 

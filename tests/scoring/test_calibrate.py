@@ -1,0 +1,136 @@
+"""No calibration subject is scored by statistics it contributed to, which is what makes the thresholds hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import SimpleInferer
+from torch import nn
+
+from mri3d.errors import UsageError
+from mri3d.grid import Grid
+from mri3d.scoring.calibrate import Calibrator
+from mri3d.scoring.calibration import Calibration
+from mri3d.scoring.normative import Normative, ResidualSums
+from mri3d.scoring.scorer import Scorer
+from mri3d.transforms.case import Item
+from mri3d.transforms.dataset import Guarded
+
+GRID = Grid.centred((28, 28, 28), 2.0, (0.0, -17.0, 5.0))
+CHAIN = Guarded([])
+QUANTILE = 0.999
+
+
+class ExpectsNothing(nn.Module):
+    """A network that reconstructs zero in eval mode: the image is the residual."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert not self.training
+        return torch.zeros_like(x)
+
+
+def hashes(root: Path, preprocessing: Guarded, scorer: Scorer) -> dict[str, str]:
+    """Stands for the bundle's: what it is called with and when."""
+    assert preprocessing is CHAIN
+    return {"statistics": str((root / "models" / "residual_std.nii.gz").stat().st_size), "scorer": str(scorer)}
+
+
+def calibrator(scorer: Scorer, quantile: float = QUANTILE) -> Calibrator:
+    return Calibrator(ExpectsNothing().train(), SimpleInferer(), scorer, GRID, torch.device("cpu"), quantile, hashes)
+
+
+def healthy(n: int, seed: int) -> list[Item]:
+    """Gaussian images in brains that are not all alike."""
+    rng = np.random.default_rng(seed)
+    items: list[dict[str, Any]] = []
+    for _ in range(n):
+        mask = np.zeros(GRID.shape, bool)
+        mask[tuple(slice(rng.integers(0, 2), rng.integers(26, 29)) for _ in range(3))] = True
+        image = np.where(mask, rng.normal(size=GRID.shape), 0).astype(np.float32)
+        items.append({"image": torch.from_numpy(image)[None], "mask": torch.from_numpy(mask)[None]})
+    return items
+
+
+def arrays(items: list[Item]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    return [item["image"][0].numpy() for item in items], [item["mask"][0].numpy() for item in items]
+
+
+def test_scores_and_threshold_are_those_of_leaving_each_subject_out(tmp_path: Path):
+    scorer = Scorer(smoothing=0.8, top_share=0.002)
+    items = healthy(6, seed=1)
+    items[2]["image"][0, 14, 14, 14] = 40.0  # an outlier that would widen its own yardstick
+    found = calibrator(scorer).run(items, tmp_path, CHAIN)
+    images, masks = arrays(items)
+    zeros = np.zeros(GRID.shape, np.float32)
+    residuals = [scorer.residual(image, zeros, mask) for image, mask in zip(images, masks, strict=True)]
+    voxels, scores = [], []
+    for i, (residual, mask) in enumerate(zip(residuals, masks, strict=True)):
+        others = ResidualSums.of(residuals[:i] + residuals[i + 1 :], masks[:i] + masks[i + 1 :]).normative(GRID)
+        zscore = others.zscore(residual, mask)
+        scores.append(scorer.value(zscore, mask))
+        voxels.append(zscore[mask])
+    assert found.scores == pytest.approx(scores, rel=1e-4)
+    assert found.voxel_threshold == pytest.approx(np.quantile(np.concatenate(voxels), QUANTILE), rel=1e-4)
+    everyone = ResidualSums.of(residuals, masks).normative(GRID)
+    own = [scorer.value(everyone.zscore(r, m), m) for r, m in zip(residuals, masks, strict=True)]
+    assert found.scores[2] > 2 * own[2]
+
+
+def test_the_outlier_s_score_is_what_it_would_get_as_a_new_subject(tmp_path: Path):
+    items = healthy(6, seed=2)
+    items[0]["image"][0, 14, 14, 14] = 30.0
+    with_it = calibrator(Scorer(0.0, 1e-9)).run(items, tmp_path / "with", CHAIN)
+    calibrator(Scorer(0.0, 1e-9)).run(items[1:], tmp_path / "without", CHAIN)
+    normative = Normative.load(tmp_path / "without" / "models")
+    image, mask = items[0]["image"][0].numpy(), items[0]["mask"][0].numpy()
+    assert with_it.scores[0] == pytest.approx(float(normative.zscore(image, mask).max()), rel=1e-3)
+
+
+def test_the_voxel_threshold_holds_on_fresh_subjects_where_the_naive_one_does_not(tmp_path: Path):
+    items = healthy(8, seed=3)
+    found = calibrator(Scorer(smoothing=0.0)).run(items, tmp_path, CHAIN)
+    normative = Normative.load(tmp_path / "models")
+
+    def voxels(subjects: list[Item]) -> np.ndarray:
+        return np.concatenate([normative.zscore(i, m)[m] for i, m in zip(*arrays(subjects), strict=True)])
+
+    fresh = voxels(healthy(30, seed=4))
+    asked = 1 - QUANTILE
+    assert asked / 1.3 < (fresh > found.voxel_threshold).mean() < asked * 1.3
+    naive = np.quantile(voxels(items), QUANTILE)
+    assert (fresh > naive).mean() > asked * 5
+
+
+def test_scores_of_fresh_subjects_look_like_the_calibration_s_own(tmp_path: Path):
+    items = healthy(20, seed=5)
+    scorer = Scorer(smoothing=0.0, top_share=0.01)
+    found = calibrator(scorer).run(items, tmp_path, CHAIN)
+    normative = Normative.load(tmp_path / "models")
+    fresh = [scorer.value(normative.zscore(i, m), m) for i, m in zip(*arrays(healthy(60, seed=6)), strict=True)]
+    p = np.array([found.judge(score).p_value for score in fresh])
+    assert 0.35 < p.mean() < 0.65
+    assert (p <= 0.1).mean() < 0.25
+
+
+def test_what_is_written_is_what_detection_reads(tmp_path: Path):
+    items = healthy(7, seed=7)
+    found = calibrator(Scorer(0.0), quantile=0.99).run(items, tmp_path, CHAIN)
+    assert Calibration.load(tmp_path / "models" / "calibration.json") == found
+    assert (len(found.scores), found.voxel_quantile) == (7, 0.99)
+    # hashed after the statistics were written, with the scorer that was used
+    assert int(found.sha256["statistics"]) > 0
+    assert found.sha256["scorer"] == str(Scorer(0.0))
+    everyone = ResidualSums.of(*arrays(items)).normative(GRID)
+    loaded = Normative.load(tmp_path / "models")
+    assert loaded.mean == pytest.approx(everyone.mean, abs=1e-3)
+    assert loaded.std == pytest.approx(everyone.std, abs=1e-3)
+
+
+def test_four_subjects_are_too_few(tmp_path: Path):
+    with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4"):
+        calibrator(Scorer()).run(healthy(4, seed=0), tmp_path, CHAIN)
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,165 @@
+"""Statistics of healthy residuals: what they are by definition, and that a subject can be taken out again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mri3d.errors import BundleError
+from mri3d.grid import Grid
+from mri3d.scoring.normative import MEAN_PRIOR_SUBJECTS, PRIOR_SUBJECTS, Normative, ResidualSums
+
+GRID = Grid.centred((12, 14, 12), 2.0, (0.0, -17.0, 5.0))
+
+
+def cohort(n: int, seed: int = 0, spread: float = 1.0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Residuals of subjects whose brains differ a little at the border."""
+    rng = np.random.default_rng(seed)
+    masks = []
+    for _ in range(n):
+        mask = np.zeros(GRID.shape, bool)
+        mask[tuple(slice(rng.integers(1, 3), rng.integers(size - 2, size)) for size in GRID.shape)] = True
+        masks.append(mask)
+    residuals = [np.where(mask, rng.normal(0.1, spread, GRID.shape), 0).astype(np.float32) for mask in masks]
+    return residuals, masks
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(2, 9), st.integers(0, 1000), st.floats(1e-3, 1e3))
+def test_leaving_one_out_equals_never_having_had_it(n: int, seed: int, spread: float):
+    residuals, masks = cohort(n, seed, spread)
+    for i in {0, n - 1}:
+        found = ResidualSums.of(residuals, masks).without(residuals[i], masks[i])
+        wanted = ResidualSums.of(residuals[:i] + residuals[i + 1 :], masks[:i] + masks[i + 1 :])
+        assert (found.count == wanted.count).all()
+        assert found.total == pytest.approx(wanted.total, abs=1e-9 * spread)
+        assert found.squares == pytest.approx(wanted.squares, abs=1e-9 * spread**2)
+        one, other = found.normative(GRID), wanted.normative(GRID)
+        assert one.mean == pytest.approx(other.mean, abs=1e-6 * spread)
+        assert one.std == pytest.approx(other.std, rel=1e-5)
+
+
+def test_leaving_one_out_does_not_change_the_sums():
+    residuals, masks = cohort(4)
+    sums = ResidualSums.of(residuals, masks)
+    before = sums.total.copy(), sums.count.copy()
+    sums.without(residuals[0], masks[0])
+    assert (sums.total == before[0]).all()
+    assert (sums.count == before[1]).all()
+
+
+def test_mean_and_std_are_those_of_numpy_with_the_priors_accounted_for():
+    residuals, masks = cohort(6)
+    stack, inside = np.stack(residuals).astype(float), np.stack(masks)
+    found = ResidualSums.of(residuals, masks).normative(GRID)
+    voxel = (6, 7, 6)
+    assert inside[(slice(None), *voxel)].all()
+    values = stack[(slice(None), *voxel)]
+    mean = values.sum() / (6 + MEAN_PRIOR_SUBJECTS)
+    assert found.mean[voxel] == pytest.approx(mean, rel=1e-5)
+    # the neighbourhood: squares about the mean, and degrees of freedom, under one Gaussian
+    means = stack.sum(axis=0) / (inside.sum(axis=0) + MEAN_PRIOR_SUBJECTS)
+    around = (np.where(inside, stack - means, 0) ** 2).sum(axis=0)
+    freedom = np.maximum(inside.sum(axis=0) - 1, 0)
+    offsets = np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1) - voxel
+    weight = np.exp(-(offsets**2).sum(axis=-1) / (2 * 1.5**2))
+    neighbourhood = (weight * around).sum() / (weight * freedom).sum()
+    variance = (((values - mean) ** 2).sum() + PRIOR_SUBJECTS * neighbourhood) / (5 + PRIOR_SUBJECTS)
+    assert found.std[voxel] == pytest.approx(np.sqrt(variance), rel=2e-3)
+
+
+def test_many_subjects_outweigh_every_prior():
+    rng = np.random.default_rng(0)
+    scale = np.linspace(1, 2, GRID.shape[0])[:, None, None]
+    residuals = [(0.3 + scale * rng.normal(size=GRID.shape)).astype(np.float32) for _ in range(400)]
+    masks = [np.ones(GRID.shape, bool)] * 400
+    found = ResidualSums.of(residuals, masks).normative(GRID)
+    assert found.mean == pytest.approx(np.mean(residuals, axis=0), rel=0.02, abs=0.005)
+    assert found.std / scale == pytest.approx(1, abs=0.2)
+    assert np.mean(found.std / np.std(residuals, axis=0, ddof=1)) == pytest.approx(1, abs=0.01)
+
+
+def test_a_voxel_with_next_to_no_variance_keeps_a_floor():
+    residuals, masks = cohort(8)
+    for residual in residuals:
+        residual[3:9, 3:11, 3:9] = 0.1  # as if copied by the network
+    found = ResidualSums.of(residuals, masks).normative(GRID)
+    assert found.std.min() > 0.1
+    assert (found.zscore(residuals[0], masks[0]) < 20).all()
+
+
+def test_std_is_positive_even_where_nobody_has_brain_and_nothing_varies():
+    zeros = [np.zeros(GRID.shape, np.float32)] * 3
+    found = ResidualSums.of(zeros, [np.ones(GRID.shape, bool)] * 3).normative(GRID)
+    assert (found.std > 0).all()
+    residuals, masks = cohort(3)
+    found = ResidualSums.of(residuals, masks).normative(GRID)
+    assert (found.std > 0).all()
+    assert np.isfinite(found.std).all()
+    assert found.mean[0, 0, 0] == 0
+
+
+def test_statistics_of_nobody_are_refused():
+    with pytest.raises(ValueError, match="at least one subject"):
+        ResidualSums.of([], [])
+
+
+def test_z_has_no_sign_and_is_zero_outside_the_brain():
+    mean, std = np.full(GRID.shape, 0.5, np.float32), np.full(GRID.shape, 0.25, np.float32)
+    residual = np.full(GRID.shape, 0.5, np.float32)
+    residual[2], residual[3] = 1.5, -0.5
+    mask = np.ones(GRID.shape, bool)
+    mask[5:] = False
+    found = Normative(mean, std, GRID).zscore(residual, mask)
+    assert found.dtype == np.float32
+    assert (found[2] == 4).all()
+    assert (found[3] == 4).all()
+    assert (found[4] == 0).all()
+    assert (found[5:] == 0).all()
+
+
+@pytest.mark.parametrize("spread", [1e-3, 0.05, 30.0])
+def test_saved_and_loaded_it_is_exact_to_a_fraction_of_the_std(tmp_path: Path, spread: float):
+    kept = ResidualSums.of(*cohort(8, spread=spread)).normative(GRID)
+    kept.save(tmp_path)
+    found = Normative.load(tmp_path)
+    assert found.mean.dtype == found.std.dtype == np.float32
+    assert (np.abs(found.mean - kept.mean) / kept.std).max() < 1e-3
+    assert (np.abs(found.std - kept.std) / kept.std).max() < 1e-3
+    assert found.grid.matches(GRID)
+    image = nib.load(tmp_path / "residual_std.nii.gz")
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert (image.affine == GRID.affine).all()
+
+
+def test_constant_statistics_survive_16_bits(tmp_path: Path):
+    Normative(np.zeros(GRID.shape, np.float32), np.full(GRID.shape, 0.2, np.float32), GRID).save(tmp_path)
+    found = Normative.load(tmp_path)
+    assert (found.mean == 0).all()
+    assert found.std == pytest.approx(0.2)
+
+
+def test_the_same_statistics_make_the_same_file(tmp_path: Path):
+    kept = ResidualSums.of(*cohort(4)).normative(GRID)
+    for folder in ("one", "two"):
+        kept.save(tmp_path / folder)
+    one, two = (nib.load(tmp_path / folder / "residual_mean.nii.gz") for folder in ("one", "two"))
+    assert (one.get_fdata() == two.get_fdata()).all()
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["residual_mean.nii.gz", "residual_std.nii.gz"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text"])
+def test_a_damaged_file_is_a_bundle_error_that_says_what_to_do(tmp_path: Path, damage: str):
+    ResidualSums.of(*cohort(4)).normative(GRID).save(tmp_path)
+    path = tmp_path / "residual_std.nii.gz"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:2000] if damage == "cut" else b"no NIfTI at all" * 100)
+    with pytest.raises(BundleError, match="Calibrate the bundle again"):
+        Normative.load(tmp_path)

@@ -1,0 +1,64 @@
+"""The residual is a plain difference inside the brain, and smoothing does not fade at its border."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mri3d.grid import Grid
+from mri3d.scoring.residual import residual
+from tests.helpers import ellipsoid
+
+GRID = Grid.centred((20, 24, 20), 10.0, (0.0, -15.0, 10.0))
+BRAIN = ellipsoid(GRID)
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=GRID.shape).astype(np.float32)
+
+
+def test_without_smoothing_it_is_image_minus_reconstruction_inside_and_zero_outside():
+    image, reconstruction = noise(0), noise(1)
+    found = residual(image, reconstruction, BRAIN)
+    assert found.dtype == np.float32
+    assert (found[BRAIN] == (image - reconstruction)[BRAIN]).all()
+    assert (found[~BRAIN] == 0).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.1, 4), st.floats(-2, 2))
+def test_a_constant_residual_stays_constant_up_to_the_border(smoothing: float, value: float):
+    image = np.where(BRAIN, value, 1e3).astype(np.float32)
+    found = residual(image, np.zeros(GRID.shape, np.float32), BRAIN, smoothing)
+    assert found[BRAIN] == pytest.approx(value, abs=1e-4)
+    assert (found[~BRAIN] == 0).all()
+
+
+def test_what_lies_outside_the_brain_does_not_leak_in():
+    image, reconstruction = noise(0), noise(1)
+    found = residual(image, reconstruction, BRAIN, 1.5)
+    scalp = np.where(BRAIN, image, 500).astype(np.float32)
+    assert (residual(scalp, reconstruction, BRAIN, 1.5) == found).all()
+
+
+def test_smoothing_averages_noise_away_and_keeps_the_sign():
+    image = noise(0)
+    spot = np.zeros(GRID.shape, np.float32)
+    spot[8:12, 10:14, 8:12] = 1
+    found = residual(image, np.zeros_like(image), BRAIN, 1.0)
+    assert found[BRAIN].std() < 0.5 * image[BRAIN].std()
+    bright, dark = (residual(sign * spot, np.zeros_like(spot), BRAIN, 1.0) for sign in (1, -1))
+    assert bright.max() > 0.5
+    assert bright.min() >= 0
+    assert (dark == -bright).all()
+
+
+def test_nothing_is_changed_in_place_and_an_empty_brain_gives_zeros():
+    image, reconstruction = noise(0), noise(1)
+    copies = image.copy(), reconstruction.copy()
+    residual(image, reconstruction, BRAIN, 1.0)
+    assert (image == copies[0]).all()
+    assert (reconstruction == copies[1]).all()
+    assert (residual(image, reconstruction, np.zeros(GRID.shape, bool), 1.0) == 0).all()

@@ -1,0 +1,61 @@
+"""One number a subject: the mean of the brain's largest values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mri3d.grid import Grid
+from mri3d.scoring.normative import Normative
+from mri3d.scoring.scorer import Scorer
+
+SHAPE = (10, 10, 10)
+ALL = np.ones(SHAPE, bool)
+
+
+def test_the_score_is_the_mean_of_the_largest_share():
+    values = np.random.default_rng(0).permutation(1000).reshape(SHAPE).astype(np.float32)
+    assert Scorer(top_share=0.01).value(values, ALL) == pytest.approx(np.arange(990, 1000).mean())
+    assert Scorer(top_share=1.0).value(values, ALL) == pytest.approx(values.mean())
+
+
+def test_at_least_one_voxel_counts_and_an_empty_brain_scores_zero():
+    values = np.arange(1000, dtype=np.float32).reshape(SHAPE)
+    assert Scorer(top_share=1e-6).value(values, ALL) == 999
+    assert Scorer().value(values, ~ALL) == 0
+
+
+def test_what_lies_outside_the_brain_does_not_score():
+    values = np.ones(SHAPE, np.float32)
+    values[0] = 1e6
+    mask = ALL.copy()
+    mask[0] = False
+    assert Scorer(top_share=0.5).value(values, mask) == 1
+
+
+def test_a_subject_s_maps_and_score_belong_together():
+    rng = np.random.default_rng(0)
+    image, pred = (rng.normal(size=SHAPE).astype(np.float32) for _ in range(2))
+    normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), Grid(SHAPE, np.eye(4)))
+    error, zscore, score = Scorer(0.0, 0.01).of_subject(image, pred, ALL, normative)
+    assert error == pytest.approx(np.abs(image - pred))
+    assert zscore == pytest.approx(np.abs(image - pred - 0.5) / 2)
+    assert score == pytest.approx(np.sort(zscore.ravel())[-10:].mean())
+
+
+def test_the_error_map_is_not_smoothed_but_the_z_map_is():
+    image = np.zeros(SHAPE, np.float32)
+    image[5, 5, 5] = 1
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)))
+    error, zscore, _ = Scorer(1.0).of_subject(image, np.zeros_like(image), ALL, normative)
+    assert error.max() == 1
+    assert np.count_nonzero(error) == 1
+    assert zscore.max() < 0.2
+    assert np.count_nonzero(zscore > 1e-3) > 20
+
+
+def test_without_statistics_the_score_is_the_error_map_s_and_there_is_no_z_map():
+    image = np.arange(1000, dtype=np.float32).reshape(SHAPE)
+    error, zscore, score = Scorer(1.0, 0.01).of_subject(image, np.zeros_like(image), ALL, None)
+    assert zscore is None
+    assert score == pytest.approx(error[9].ravel()[-10:].mean()) == pytest.approx(994.5)

@@ -1,0 +1,35 @@
+"""The forward pass runs in bfloat16; weights, gradients and output stay float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mri3d.models.autoencoder import ConvAutoEncoder
+from mri3d.training.precision import AutocastInferer
+
+
+def test_output_weights_and_gradients_are_float32_and_the_arithmetic_is_not():
+    torch.manual_seed(0)
+    network = ConvAutoEncoder(3, channels=(4, 8), latent_channels=4).eval()
+    seen = []
+    convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
+    convolution.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    x = torch.rand(1, 1, 8, 8, 8)
+    found = AutocastInferer()(x, network)
+    assert seen == [torch.bfloat16]
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, network(x), atol=0.05)
+    found.mean().backward()
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert {p.grad.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_autocast_ends_with_the_call():
+    AutocastInferer()(torch.rand(1, 3), nn.Linear(3, 3))
+    assert nn.Linear(3, 3)(torch.rand(1, 3)).dtype == torch.float32
+
+
+def test_further_arguments_reach_the_network():
+    found = AutocastInferer()(torch.ones(2), lambda x, a, b: x * a + b, 3, b=4)
+    assert found.tolist() == [7, 7]
