@@ -28,7 +28,7 @@ from tqdm import tqdm
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.detector import Detector
 from mri3d.evaluation import bootstrap, subjects, voxels
-from mri3d.grid import Grid
+from mri3d.grid import Affine, Grid
 from mri3d.reporting.figure import draw_subject
 from mri3d.scoring.detection import Detection
 from mri3d.transforms.resampling import resample
@@ -38,6 +38,7 @@ from mri3d.volumes.brain import find_brain
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
+from mri3d.volumes.volume import Volume
 
 METHODS = {
     "intensity": "intensity, deviation from the brain's median",
@@ -45,6 +46,9 @@ METHODS = {
     "zscore": "z-map (what mri3d reports)",
 }
 KINDS = {"clear": ("clear",), "subtle": ("subtle_bright", "subtle_dark")}
+CASES_A_SUBJECT = 3
+"""Clean, clear and subtle, one after the other: a process that takes all three places the subject once."""
+
 TAIL = 0.999
 """Share of healthy brain voxels below a voxel threshold."""
 
@@ -76,18 +80,24 @@ def score(job: Job) -> Scored:
 def detect(job: Job) -> tuple[Detection, np.ndarray]:
     """Put the case's lesion, if it has one, into the raw volume, run the bundle on the file; detection and truth."""
     bundle, subject, case = job
-    volume = read_volume(subject.reference)
+    volume, brain, world = _placed(subject.reference)
     truth = np.zeros(volume.data.shape, bool)
     with tempfile.TemporaryDirectory() as folder:
         path = subject.reference
         if case.lesion is not None:
-            brain = find_brain(volume)
-            world = align(volume, brain.mask).template_to_source
             shape = lesion_on_source(Path(case.lesion.shape), world, volume.grid, flipped=case.lesion.flipped)
-            data, truth = paste_lesion(volume.data, brain.mask, shape, case.lesion.kind, case.lesion.strength)
+            data, truth = paste_lesion(volume.data, brain, shape, case.lesion.kind, case.lesion.strength)
             path = Path(folder) / f"{subject.name}.nii.gz"
             write_map(path, data, volume)
         return _detector(bundle).detect(path), truth
+
+
+@lru_cache(maxsize=1)
+def _placed(path: Path) -> tuple[Volume, np.ndarray, Affine]:
+    """A healthy volume, its brain, and where the template lies in it."""
+    volume = read_volume(path)
+    brain = find_brain(volume).mask
+    return volume, brain, align(volume, brain).template_to_source
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +127,7 @@ def run(jobs: Sequence[Job], label: str) -> list[Scored]:
     """Score all cases, a process a core."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_one_thread) as pool:
-        return list(tqdm(pool.map(score, jobs), total=len(jobs), desc=label, unit="case"))
+        return list(tqdm(pool.map(score, jobs, chunksize=CASES_A_SUBJECT), total=len(jobs), desc=label, unit="case"))
 
 
 def _one_thread() -> None:

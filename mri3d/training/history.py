@@ -38,12 +38,12 @@ class History:
     ) -> None:
         self.folder, self.validator, self.learning_rate, self.draw = Path(folder), validator, learning_rate, draw
         self.rows: list[Row] = []
-        self._epoch_started = 0.0
+        self._epoch_started = self._rate = 0.0
 
     def attach(self, engine: Workflow) -> None:
         """Follow a trainer; attach after the handler that validates."""
         engine.add_event_handler(Events.STARTED, self._restore)
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._record)
 
     def _restore(self, engine: Workflow) -> None:
@@ -53,8 +53,9 @@ class History:
             self.validator.state.best_metric = best["val_loss"]
             self.validator.state.best_metric_epoch = int(best["epoch"])
 
-    def _start_clock(self, engine: Workflow) -> None:
-        self._epoch_started = time.perf_counter()
+    def _start(self, engine: Workflow) -> None:
+        # at the end of an epoch the schedule has moved on already
+        self._epoch_started, self._rate = time.perf_counter(), self.learning_rate()
 
     def _record(self, engine: Workflow) -> None:
         self.rows.append(
@@ -62,7 +63,7 @@ class History:
                 "epoch": engine.state.epoch,
                 "train_loss": float(engine.state.metrics["train_loss"]),
                 "val_loss": float(self.validator.state.metrics["val_loss"]),
-                "learning_rate": self.learning_rate(),
+                "learning_rate": self._rate,
                 "seconds": round(time.perf_counter() - self._epoch_started, 3),
             }
         )

@@ -7,7 +7,7 @@ import torch
 
 from mri3d.grid import Grid
 from mri3d.transforms.case import Case, Item, Stage
-from mri3d.transforms.resampling import crop_to, resample
+from mri3d.transforms.resampling import crop_to, extend, resample
 from mri3d.volumes.volume import FloatArray
 
 MARGIN = 8
@@ -60,7 +60,8 @@ class ToSourceGrid(Stage):
         to_template = np.asarray(np.linalg.inv(case.alignment.template_to_source), dtype=np.float64)
         for key in self.keys:
             if item.get(key) is not None:
-                on_box = resample(item[key][0].cpu().numpy(), self.grid, cropped, to_template)
+                known = extend(item[key][0].cpu().numpy(), item["mask"][0].cpu().numpy())
+                on_box = resample(known, self.grid, cropped, to_template)
                 whole: FloatArray = np.zeros(case.volume.grid.shape, np.float32)
                 whole[box] = np.where(case.brain.mask[box], on_box, 0)
                 item[key] = whole

@@ -36,6 +36,20 @@ def resample(data: FloatArray, source: Grid, target: Grid, world: Affine | None 
     )
 
 
+def extend(data: FloatArray, mask: BoolArray) -> FloatArray:
+    """Give every voxel outside a mask the value of the nearest one inside.
+
+    A map that is 0 outside the brain would otherwise fade over its last voxel when it is interpolated.
+
+    Args:
+        data: (X, Y, Z).
+        mask: (X, Y, Z) where the data is known; not empty.
+    """
+    nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
+    extended: FloatArray = data[tuple(nearest)]
+    return extended
+
+
 def crop_to(mask: BoolArray, grid: Grid, margin: int = 0) -> tuple[tuple[slice, slice, slice], Grid]:
     """The bounding box of a mask, widened by ``margin`` voxels within the volume, and the grid of that box.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.volumes.alignment import align
-from mri3d.volumes.brain import find_brain
+from mri3d.volumes.brain import CUT_CM2, cut_area, find_brain
 from mri3d.volumes.nifti import read_volume
 
 
@@ -43,11 +43,16 @@ class FindBrain(Stage):
         self._device = str(device)
 
     def apply(self, item: Item) -> Item:
-        """Set ``case.brain``."""
+        """Set ``case.brain``; warn where the scan ends within it."""
         case: Case = item["case"]
         assert case.volume is not None
         given = None if case.subject.mask is None else read_volume(case.subject.mask)
-        item["case"] = replace(case, brain=find_brain(case.volume, given, self._device))
+        brain = find_brain(case.volume, given, self._device)
+        warnings = case.warnings
+        area = cut_area(brain.mask, case.volume.grid)
+        if area > CUT_CM2:
+            warnings += (f"The scan ends within the brain ({area:.0f} cm2 of it lie on its edge); maps mislead there.",)
+        item["case"] = replace(case, brain=brain, warnings=warnings)
         return item
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri3d.errors import BrainError
+from mri3d.grid import Grid
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
 PLAUSIBLE_ML = (600.0, 2400.0)
@@ -31,6 +32,17 @@ class Brain:
 
     mask: BoolArray
     source: str
+
+
+CUT_CM2 = 4.0
+"""Brain on the faces of the volume from which a scan counts as ending within the brain; a spinal cord has 1 to 2."""
+
+
+def cut_area(mask: BoolArray, grid: Grid) -> float:
+    """Area in cm^2 of the brain that lies on the outermost slices of a volume, where the scan has cut it off."""
+    voxel_mm3, spacing = 1000 * grid.voxel_ml, grid.spacing
+    faces = [np.take(mask, face, axis).sum() * voxel_mm3 / spacing[axis] for axis in range(3) for face in (0, -1)]
+    return float(sum(faces)) / 100
 
 
 def find_brain(volume: Volume, given: Volume | None = None, device: str = "cpu") -> Brain:

@@ -77,8 +77,6 @@ def test_items_come_back_as_they_were_made(subjects, tmp_path: Path):
 
 
 def test_items_are_picked_by_person(subjects, tmp_path: Path):
-    twice = [*subjects, replace(subjects[2], participant="sub-1")]
-    twice[3] = replace(twice[3], images={"T1w": twice[0].reference})
     found = prepare(dataset([*subjects[:2], replace(subjects[2], participant="sub-1")]), tmp_path / "cache")
     assert [Path(item["prepared"]) for item in found.of(["sub-1"])] == [found.files[0][1], found.files[2][1]]
     assert found.of([]) == found.of(["sub-9"]) == []

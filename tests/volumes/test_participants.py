@@ -1,0 +1,48 @@
+"""Ages come from participants.tsv where it has them; nothing else is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mri3d.volumes.participants import read_ages
+
+
+def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    (folder / "participants.tsv").write_bytes(text.encode(encoding))
+    return folder
+
+
+def test_ages_by_participant(tmp_path: Path):
+    text = "participant_id\tsex\tage\nsub-01\tF\t34\nsub-02\tM\t61.5\n"
+    assert read_ages(table(tmp_path, text)) == {"sub-01": 34.0, "sub-02": 61.5}
+    assert read_ages(str(tmp_path)) == {"sub-01": 34.0, "sub-02": 61.5}
+
+
+def test_people_of_unknown_age_are_left_out(tmp_path: Path):
+    text = "participant_id\tage\nsub-01\tn/a\nsub-02\t\nsub-03\t89+\nsub-04\nsub-05\t40\n"
+    assert read_ages(table(tmp_path, text)) == {"sub-05": 40.0}
+
+
+@pytest.mark.parametrize("text", ["", "participant_id\tsex\nsub-01\tF\n", "name\tage\nsub-01\t30\n"])
+def test_a_table_without_ages_knows_none(tmp_path: Path, text: str):
+    assert read_ages(table(tmp_path, text)) == {}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_table_from_excel_is_read(tmp_path: Path, newline: str):
+    text = newline.join(["participant_id\tage", "sub-01\t34", ""])
+    assert read_ages(table(tmp_path, text, "utf-8-sig")) == {"sub-01": 34.0}
+
+
+def test_an_age_that_is_no_number_of_years_is_unknown(tmp_path: Path):
+    text = "participant_id\tage\nsub-01\tnan\nsub-02\tinf\nsub-03\t50\n"
+    assert read_ages(table(tmp_path, text)) == {"sub-03": 50.0}
+
+
+def test_where_there_is_no_table_no_age_is_known(tmp_path: Path):
+    assert read_ages(tmp_path) == {}
+    assert read_ages(tmp_path / "sub-01_T1w.nii.gz") == {}
+    (tmp_path / "list.csv").write_text("image\n")
+    assert read_ages(tmp_path / "list.csv") == {}
