@@ -101,7 +101,7 @@ def load_calibration(root: Path | str, preprocessing: Any, scorer: Any) -> Any:
     if calibration is None:
         return None
     found = hashes(root, preprocessing, scorer)
-    changed = [part for part, digest in calibration.sha256.items() if found.get(part) != digest]
+    changed = [part for part, digest in found.items() if calibration.sha256.get(part) != digest]
     if changed:
         raise BundleError(
             path, "a calibration made with this bundle's weights, statistics and settings",
@@ -113,11 +113,15 @@ def load_calibration(root: Path | str, preprocessing: Any, scorer: Any) -> Any:
 def describe(root: Path | str) -> dict[str, str]:
     """Name, version and hash of a bundle, for provenance; the hash covers configs and models."""
     root = Path(root)
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    path = root / "configs" / "metadata.json"
+    try:
+        version = str(json.loads(path.read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(path, "the bundle's metadata with its version", f"{error!r}", "Restore the bundle") from error
     files = [*sorted((root / "configs").glob("*.yaml")), root / "models" / "model.pt"]
     files += [root / "models" / name for name in (*STATISTICS, CALIBRATION)]
     present = [path for path in files if path.exists()]
-    return {"name": root.name, "version": str(metadata["version"]), "sha256": _sha256(*present)}
+    return {"name": root.name, "version": version, "sha256": _sha256(*present)}
 
 
 def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = None) -> None:
@@ -217,5 +221,5 @@ def _keys(configs: Mapping[str, Mapping[str, Any]]) -> str:
 def _sha256(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        digest.update(path.read_bytes() if path.exists() else b"missing")
     return digest.hexdigest()

@@ -71,7 +71,7 @@ class Normative:
                 nib.Nifti1Image.from_filename(folder / f"residual_{name}.nii.gz") for name in ("mean", "std")
             )
             arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in (mean, std)]
-        except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        except Exception as error:  # nibabel raises half a dozen kinds for a damaged file
             raise BundleError(
                 folder, "the residual statistics residual_mean.nii.gz and residual_std.nii.gz", str(error),
                 "Calibrate the bundle again",

@@ -75,6 +75,6 @@ class Anatomy:
         try:
             image = nib.Nifti1Image.from_filename(path)
             stack = np.asarray(image.dataobj, dtype=np.float32)
-        except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        except Exception as error:  # nibabel raises half a dozen kinds for a damaged file
             raise BundleError(path, "mean and modes of healthy anatomy", str(error), "Use a shipped bundle") from error
         return cls(stack[..., 0], stack[..., 1:], Grid(stack.shape[:3], image.affine))

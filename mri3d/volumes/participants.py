@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 
@@ -19,7 +20,9 @@ def read_ages(source: Path | str) -> dict[str, float]:
     with open(table, newline="", encoding="utf-8-sig") as lines:
         for row in csv.DictReader(lines, delimiter="\t"):
             try:
-                ages[row["participant_id"]] = float(row["age"])
+                person, age = row["participant_id"], float(row["age"])
             except (KeyError, TypeError, ValueError):
                 continue
+            if math.isfinite(age):
+                ages[person] = age
     return ages

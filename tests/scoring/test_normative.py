@@ -153,13 +153,16 @@ def test_the_same_statistics_make_the_same_file(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["residual_mean.nii.gz", "residual_std.nii.gz"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "text"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "empty", "flipped bytes"])
 def test_a_damaged_file_is_a_bundle_error_that_says_what_to_do(tmp_path: Path, damage: str):
     ResidualSums.of(*cohort(4)).normative(GRID).save(tmp_path)
     path = tmp_path / "residual_std.nii.gz"
+    whole = path.read_bytes()
     if damage == "missing":
         path.unlink()
     else:
-        path.write_bytes(path.read_bytes()[:2000] if damage == "cut" else b"no NIfTI at all" * 100)
+        middle = bytes(255 - byte for byte in whole[1000:1100])
+        contents = {"cut": whole[:2000], "text": b"no NIfTI at all" * 100, "empty": b""}
+        path.write_bytes(contents.get(damage, whole[:1000] + middle + whole[1100:]))
     with pytest.raises(BundleError, match="Calibrate the bundle again"):
         Normative.load(tmp_path)
