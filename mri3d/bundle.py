@@ -59,7 +59,8 @@ def running_root() -> str:
     """
     frame = sys._getframe(1)
     while frame is not None:
-        folder = getattr(frame.f_locals.get("self"), "config_root_path", None)
+        # not getattr: a config parser takes every attribute for a key of the config
+        folder = getattr(frame.f_locals.get("self"), "__dict__", {}).get("config_root_path")
         if folder is not None:
             return str(Path(folder).resolve().parent)
         frame = frame.f_back  # type: ignore[assignment]
@@ -135,7 +136,7 @@ def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = 
     Raises:
         UsageError: no such recipe, or a key that it does not have.
     """
-    parts = [_read(COMMON), _read(recipe)]
+    parts = [_read(COMMON), _read_recipe(recipe)]
     configs = {}
     unknown = set(overrides or {})
     for workflow in LAYERS:
@@ -174,14 +175,24 @@ def replace_key(config: dict[str, Any], key: str, value: Any) -> bool:
     return True
 
 
-def _read(name: str | Path) -> dict[str, Any]:
-    path = configs_dir() / f"{name}.yaml"
-    if not path.is_file():
-        path = Path(name)
+def _read(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((configs_dir() / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def _read_recipe(recipe: str | Path) -> dict[str, Any]:
+    if str(recipe) in recipes():
+        return _read(str(recipe))
+    path, known = Path(recipe), f"one of {', '.join(recipes())}, or a YAML file"
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
-        known = f"one of {', '.join(recipes())}, or a YAML file"
-        raise UsageError(f"--recipe {name}", known, "neither", "Mend the name")
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        raise UsageError(f"--recipe {recipe}", known, "neither", "Mend the name")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--recipe {recipe}", "a YAML file", reason, "Mend the file") from error
+    if not isinstance(content, dict) or not {"network_def", "training"} <= set(content):
+        raise UsageError(f"--recipe {recipe}", "a recipe with network_def and training", "another", "Mend the file")
+    return content
 
 
 def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:

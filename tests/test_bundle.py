@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from mri3d import __version__
 from mri3d.bundle import (
@@ -147,7 +147,7 @@ def test_the_shipped_recipes_are_not_changed_by_overrides(tmp_path: Path):
     assert configs(tmp_path / "two")["train.yaml"]["training"]["epochs"] > 1
 
 
-@pytest.mark.parametrize("key", ["nonsense", "training.epoch", "training#epochs#more", "grid.", "training.nested.epochs"])
+@pytest.mark.parametrize("key", ["nonsense", "training.epoch", "training#epochs#more", "grid.", "grid.nested.shape"])
 def test_an_unknown_key_is_refused_by_name_and_nothing_is_written(tmp_path: Path, key: str):
     with pytest.raises(UsageError) as caught:
         build("cae", tmp_path / "mine", {"min_ml": 0.5, key: 3})
@@ -156,15 +156,24 @@ def test_an_unknown_key_is_refused_by_name_and_nothing_is_written(tmp_path: Path
     assert not (tmp_path / "mine").exists()
 
 
-@pytest.mark.parametrize("recipe", ["nonsense", "cae.yaml", "../configs/cae", "inference.json"])
+@pytest.mark.parametrize("recipe", ["nonsense", "cae.yaml", "../configs/cae", "common", "inference"])
 def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path: Path, recipe: str):
     with pytest.raises(UsageError, match=re.escape(f"--recipe {recipe}: expected one of cae")):
         build(recipe, tmp_path)
 
 
-def test_parts_of_recipes_are_no_recipes(tmp_path: Path):
+def test_parts_of_recipes_are_no_recipes():
     assert "cae" in recipes()
     assert not {"common", "train", "inference", "evaluate"} & set(recipes())
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "training: {}", "{unfinished: [", "\xff"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str):
+    path = tmp_path / "own.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"--recipe .*own\.yaml: expected .*Mend the file"):
+        build(path, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_recipe_of_one_s_own_is_a_yaml_file(tmp_path: Path):
@@ -178,7 +187,8 @@ def test_a_recipe_of_one_s_own_is_a_yaml_file(tmp_path: Path):
 def test_metadata_follow_the_recipe(tmp_path: Path):
     build("cae", tmp_path, {"modalities": ["T1w", "FLAIR"], "grid.shape": [32, 48, 32]})
     metadata = configs(tmp_path)["metadata.json"]
-    for data in (metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]):
+    sides = metadata["network_data_format"]
+    for data in (sides["inputs"]["image"], sides["outputs"]["pred"]):
         assert data["num_channels"] == 2
         assert data["spatial_shape"] == [32, 48, 32]
         assert data["channel_def"] == {"0": "T1w", "1": "FLAIR"}
@@ -246,20 +256,21 @@ def test_what_is_no_bundle_is_refused_with_those_that_are_shipped(tmp_path: Path
         assert caught.value.remedy == f"Shipped are: {', '.join(shipped()) or 'none'}"
 
 
-def test_the_root_of_what_is_run_is_known_without_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Workflow:
-        def __init__(self, folder: Path) -> None:
-            self.config_root_path = folder
-
-        def evaluate(self) -> str:
-            return running_root()
-
-    monkeypatch.chdir(tmp_path)
-    assert Workflow(tmp_path / "a" / "configs").evaluate() == str(tmp_path / "a")
-    monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--config_file", "b/configs/inference.yaml"])
-    assert running_root() == str(tmp_path / "b")
+def test_the_root_of_what_is_run_does_not_hang_on_the_working_directory(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     monkeypatch.setattr("sys.argv", ["pytest"])
-    assert running_root() == str(tmp_path)
+    for config in (bundle / "configs" / "inference.yaml", Path("..") / "mine" / "configs" / "inference.yaml"):
+        workflow = ConfigWorkflow(str(config), logging_file=False, workflow_type="infer")
+        workflow.initialize()
+        assert workflow.parser.get_parsed_content("bundle_root") == str(bundle)
+        assert workflow.parser.get_parsed_content("checkpoint") == f"{bundle}/models/model.pt"
+    assert running_root() == str(elsewhere)
+    monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--config_file", "b/configs/inference.yaml"])
+    assert running_root() == str(elsewhere / "b")
 
 
 # Parts that belong together

@@ -153,16 +153,14 @@ def test_the_same_statistics_make_the_same_file(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["residual_mean.nii.gz", "residual_std.nii.gz"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "text", "empty", "flipped bytes"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "empty"])
 def test_a_damaged_file_is_a_bundle_error_that_says_what_to_do(tmp_path: Path, damage: str):
     ResidualSums.of(*cohort(4)).normative(GRID).save(tmp_path)
     path = tmp_path / "residual_std.nii.gz"
-    whole = path.read_bytes()
+    contents = {"cut": path.read_bytes()[:2000], "text": b"no NIfTI at all" * 100, "empty": b""}
     if damage == "missing":
         path.unlink()
     else:
-        middle = bytes(255 - byte for byte in whole[1000:1100])
-        contents = {"cut": whole[:2000], "text": b"no NIfTI at all" * 100, "empty": b""}
-        path.write_bytes(contents.get(damage, whole[:1000] + middle + whole[1100:]))
+        path.write_bytes(contents[damage])
     with pytest.raises(BundleError, match="Calibrate the bundle again"):
         Normative.load(tmp_path)

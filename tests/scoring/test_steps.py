@@ -111,6 +111,8 @@ def test_detection_carries_what_was_known_before():
 
 def test_the_reconstruction_comes_along_only_on_request():
     assert detect(item_of()).reconstruction is None
+    on_model_grid = scored(item_of(), keep=True)["recon"][0].numpy()
+    assert (on_model_grid == np.float32(0.4) * ellipsoid(MODEL)).all()
     kept = detect(item_of(), keep=True).reconstruction
     assert kept[ellipsoid(SOURCE, 0.8)] == pytest.approx(0.4)
     assert (kept[~ellipsoid(SOURCE)] == 0).all()

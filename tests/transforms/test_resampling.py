@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mri3d.grid import Grid
-from mri3d.transforms.resampling import crop_to, resample
+from mri3d.transforms.resampling import crop_to, extend, resample
 from tests.helpers import head_grid, rotation_about
 
 CENTRE = (4.0, -3.0, 8.0)
@@ -119,3 +119,19 @@ def test_a_crop_keeps_world_coordinates_and_its_margin(spans, margin: int, degre
 def test_an_empty_mask_has_no_box():
     with pytest.raises(ValueError, match="empty mask"):
         crop_to(np.zeros((4, 4, 4), bool), Grid((4, 4, 4), np.eye(4)))
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_outside_a_mask_the_nearest_value_inside_is_taken(seed: int):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((5, 6, 7)) < 0.1
+    mask[2, 3, 4] = True
+    data = rng.normal(size=mask.shape).astype(np.float32)
+    found = extend(data, mask)
+    assert (found[mask] == data[mask]).all()
+    inside = np.argwhere(mask)
+    for index in np.argwhere(~mask):
+        apart = ((inside - index) ** 2).sum(axis=1)
+        nearest = inside[apart == apart.min()]
+        assert found[tuple(index)] in data[tuple(nearest.T)]

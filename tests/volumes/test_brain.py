@@ -9,7 +9,7 @@ import pytest
 from mri3d.errors import BrainError
 from mri3d.grid import Grid
 from mri3d.volumes import brain as module
-from mri3d.volumes.brain import find_brain
+from mri3d.volumes.brain import cut_area, find_brain
 from mri3d.volumes.volume import Volume
 from tests.helpers import ellipsoid, head, head_grid, volume_of
 
@@ -120,3 +120,15 @@ def test_where_deepbet_finds_nothing_a_stripped_brain_s_own_border_serves(monkey
     assert (found.mask == ellipsoid(GRID)).all()
     with pytest.raises(BrainError, match="deepbet finds a brain, found none"):
         find_brain(HEAD)
+
+
+def test_the_area_a_scan_cuts_off_is_in_square_centimetres_on_any_voxels():
+    grid = Grid((10, 12, 14), np.diag([2.0, 3.0, 5.0, 1.0]))
+    mask = np.zeros(grid.shape, bool)
+    mask[2:8, 2:10, 3:12] = True
+    assert cut_area(mask, grid) == 0
+    mask[0, 2:6, 3:5] = True  # 4 x 2 voxels of 3 x 5 mm
+    assert cut_area(mask, grid) == pytest.approx(1.2)
+    mask[3:5, 11, 6] = True  # 2 voxels of 2 x 5 mm
+    mask[4:9, 5, 13] = True  # 5 voxels of 2 x 3 mm
+    assert cut_area(mask, grid) == pytest.approx(1.2 + 0.2 + 0.3)
