@@ -266,8 +266,7 @@ def test_the_root_of_what_is_run_does_not_hang_on_the_working_directory(
     for config in (bundle / "configs" / "inference.yaml", Path("..") / "mine" / "configs" / "inference.yaml"):
         workflow = ConfigWorkflow(str(config), logging_file=False, workflow_type="infer")
         workflow.initialize()
-        assert workflow.parser.get_parsed_content("bundle_root") == str(bundle)
-        assert workflow.parser.get_parsed_content("checkpoint") == f"{bundle}/models/model.pt"
+        assert workflow.bundle_root == str(bundle)  # a property: the workflow evaluates it, as when it runs
     assert running_root() == str(elsewhere)
     monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--config_file", "b/configs/inference.yaml"])
     assert running_root() == str(elsewhere / "b")
