@@ -28,10 +28,10 @@ from tqdm import tqdm
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.detector import Detector
 from mri3d.evaluation import bootstrap, subjects, voxels
-from mri3d.grid import Affine, Grid
+from mri3d.grid import Affine
 from mri3d.reporting.figure import draw_subject
+from mri3d.reporting.subject_files import template_on
 from mri3d.scoring.detection import Detection
-from mri3d.transforms.resampling import resample
 from mri3d.volumes.alignment import align, load_template
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.brain import find_brain
@@ -48,6 +48,9 @@ METHODS = {
 KINDS = {"clear": ("clear",), "subtle": ("subtle_bright", "subtle_dark")}
 CASES_A_SUBJECT = 3
 """Clean, clear and subtle, one after the other: a process that takes all three places the subject once."""
+
+NORMALS = 15
+"""Calibration subjects that give the thresholds of the methods a bundle holds none for."""
 
 TAIL = 0.999
 """Share of healthy brain voxels below a voxel threshold."""
@@ -215,14 +218,9 @@ def draw_examples(jobs: Sequence[Job], results: Sequence[Scored], threshold: flo
         for name, i in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2]), ("best", ranked[-1])):
             detection, truth = detect(jobs[i])
             stem = folder / f"{kind}_{name}_dice{dice[i]:.2f}"
-            draw_subject(detection, stem.with_name(stem.name + ".png"), _template_on(detection.model.grid))
+            draw_subject(detection, stem.with_name(stem.name + ".png"), template_on(detection.model.grid))
             shown = replace(detection, zscore=truth.astype(np.float32) * 99, anomaly=truth)
-            draw_subject(shown, stem.with_name(stem.name + "_truth.png"), _template_on(detection.model.grid))
-
-
-def _template_on(grid: Grid) -> np.ndarray:
-    template = load_template()
-    return resample(template.image, template.grid, grid)
+            draw_subject(shown, stem.with_name(stem.name + "_truth.png"), template_on(detection.model.grid))
 
 
 def main() -> None:
@@ -240,7 +238,7 @@ def main() -> None:
     if not split["test"]:
         parser.error(f"{words.bundle} was trained without test participants: --set training.shares=...")
     found = {subject.participant: subject for subject in discover(words.healthy).subjects}
-    tested, normals = (split[part][: words.limit] for part in ("test", "calibration"))
+    tested, normals = split["test"][: words.limit], split["calibration"][: words.limit or NORMALS]
     template = load_template()
     shapes = choose_shapes(words.shapes, words.seed, len(tested), template.brain, template.grid)
     cases = plan(tested, shapes, words.seed)

@@ -6,16 +6,14 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from mri3d import __version__
 from mri3d.errors import Mri3dError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -39,9 +37,11 @@ def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
     ctx.meta["mri3d.debug"], ctx.meta["mri3d.quiet"] = debug, quiet
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(message)s", stream=sys.stderr)
+    level = logging.DEBUG if debug else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
     own = logging.ERROR if quiet else logging.DEBUG if debug or verbose else logging.INFO
     logging.getLogger("mri3d").setLevel(own)
+    logging.getLogger("mri3d.debug").setLevel(logging.DEBUG if debug else logging.CRITICAL)
     if not debug:
         warnings.simplefilter("ignore")
         logging.getLogger("monai").setLevel(logging.ERROR)
@@ -54,22 +54,29 @@ def _say(words: str) -> None:
         click.echo(words)
 
 
-def talking(command: Command) -> Command:
-    """Add -q, -v and --debug, and set logging up before the command runs."""
+def _report_failures(lines: Sequence[str]) -> None:
+    """Name what failed on stderr and end with exit code 1, if anything did."""
+    for line in lines:
+        click.echo(f"mri3d: failed: {line}", err=True)
+    if lines:
+        sys.exit(EXIT_FAILED)
 
-    def report(ctx: click.Context, /, quiet: bool, verbose: bool, debug: bool, **words: Any) -> Any:
-        _talk(ctx, quiet, verbose, debug)
-        return ctx.invoke(command, **words)
 
-    report.__name__, report.__doc__ = command.__name__, command.__doc__
-    report.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in (
-        click.option("--debug", is_flag=True, help="Show tracebacks and the messages of all packages."),
-        click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    ):
-        report = option(report)
-    return click.pass_context(report)  # type: ignore[return-value]
+class Command(click.Command):
+    """A command with -q, -v and --debug, which sets logging up before it runs."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self.params += [
+            click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
+            click.Option(["-v", "--verbose"], is_flag=True, help="Say more."),
+            click.Option(["--debug"], is_flag=True, help="Show tracebacks and the messages of all packages."),
+        ]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command without the words that were for the logging."""
+        _talk(ctx, *(ctx.params.pop(name) for name in ("quiet", "verbose", "debug")))
+        return super().invoke(ctx)
 
 
 def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -81,7 +88,10 @@ def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise click.BadParameter(f"expected key=value, found {pair!r}", ctx, parameter)
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise click.BadParameter(f"{pair!r} is no YAML value", ctx, parameter) from error
     return settings
 
 
@@ -97,8 +107,8 @@ device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps", help="What computes."
 )
 modalities_option = click.option(
-    "--modalities", metavar="T1w[,T2w,...]", callback=_modalities,
-    help="Channels and their order. [default: the bundle's; T1w to train]",
+    "--modalities", metavar="T1w", callback=_modalities,
+    help="What the volumes are; one modality for now. [default: the bundle's; T1w to train]",
 )
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
@@ -118,7 +128,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(cls=Command)
 @input_argument
 @output_option
 @click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1_cae]")
@@ -129,7 +139,6 @@ def main() -> None:
 @device_option
 @modalities_option
 @set_option
-@talking
 def detect(
     source: Path,
     output: Path,
@@ -143,24 +152,22 @@ def detect(
 ) -> None:
     """Score the volumes in INPUT and write their anomaly maps."""
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.recipe import literal
     from mri3d.workflow import detect as run
 
     overrides = {
         **settings,
         "existing": existing or "refuse",
-        "mask": None if mask is None else str(mask),
+        "mask": None if mask is None else literal(mask),
         "keep_reconstruction": recon,
     }
     summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides, modalities)
-    for line in summary.failures:
-        click.echo(f"mri3d: {line}", err=True)
     _say(summary.words)
     _say(f"Table: {output / 'results.csv'}\nReport: {output / 'report.html'}")
-    if summary.failures:
-        sys.exit(EXIT_FAILED)
+    _report_failures(summary.failures)
 
 
-@main.command()
+@main.command(cls=Command)
 @input_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
 @click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
@@ -170,7 +177,6 @@ def detect(
 @device_option
 @modalities_option
 @set_option
-@talking
 def train(
     source: Path,
     output: Path,
@@ -184,18 +190,18 @@ def train(
     """Train a detector on the healthy volumes in INPUT; the result is a calibrated bundle."""
     from mri3d.workflow import train as run
 
-    run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing or "refuse")
+    excluded = run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing or "refuse")
     _say(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
     _say(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
+    _report_failures(excluded)
 
 
-@main.command()
+@main.command(cls=Command)
 @click.option(
     "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for volumes and results.",
 )
 @device_option
-@talking
 def demo(output: Path, device: str) -> None:
     """Make a few volumes, one with a lesion, and find it with the shipped bundle."""
     from mri3d.demo import run
@@ -208,22 +214,20 @@ def bundle() -> None:
     """Build a bundle's configs from a recipe, and verify a bundle."""
 
 
-@bundle.command()
+@bundle.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
 @set_option
-@talking
 def build(folder: Path, recipe: str, settings: dict[str, Any]) -> None:
     """Write the configs and documents of the bundle FOLDER; weights stay as they are."""
-    from mri3d.bundle import build as run
+    from mri3d.recipe import build as run
 
     run(recipe, folder, settings)
     _say(f"Built {folder}")
 
 
-@bundle.command()
+@bundle.command(cls=Command)
 @click.argument("name")
-@talking
 def verify(name: str) -> None:
     """Check that the bundle NAME is complete and that its parts belong together."""
     from mri3d.bundle import find_bundle

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+from mri3d.errors import Mri3dError
 from mri3d.grid import Affine, Grid
+from mri3d.reporting.names import REPORT, RUN, TABLE, clear
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.anatomy import Anatomy
 from mri3d.volumes.atomic import atomic_write, write_json
@@ -71,13 +73,29 @@ def run(folder: Path, device: str) -> str:
 
     Returns:
         The words.
+
+    Raises:
+        Mri3dError: a volume could not be scored.
     """
     root = find_bundle(DEFAULT_BUNDLE)
+    forget(folder)
     make_volumes(Anatomy.load(root / "models" / "anatomy.nii.gz"), folder)
-    detect(folder / "volumes", root, folder / "results", device, {"existing": "overwrite"})
+    summary = detect(folder / "volumes", root, folder / "results", device, {"existing": "overwrite"})
+    if summary.failures:
+        remedy = "Please report this with the output of --debug"
+        raise Mri3dError(folder, "a result for every volume", summary.failures[0], remedy)
     findings = [_finding(scan, folder) for scan in SCANS]
     write_json(folder / "demo.json", {"what": _WHAT, "bundle": DEFAULT_BUNDLE, "subjects": findings})
     return _in_words(findings, folder)
+
+
+def forget(folder: Path) -> None:
+    """Take away what an earlier demo found, and nothing else that may lie there."""
+    (folder / "demo.json").unlink(missing_ok=True)
+    for name in (TABLE, RUN, REPORT):
+        (folder / "results" / name).unlink(missing_ok=True)
+    for scan in SCANS:
+        clear(folder / "results", scan.name)
 
 
 def make_volumes(anatomy: Anatomy, folder: Path) -> None:

@@ -87,7 +87,7 @@ class Detector:
 
     def _subject(self, volume: str | Path | Subject, mask: str | Path | None) -> Subject:
         if isinstance(volume, Subject):
-            return volume
+            return volume if mask is None else replace(volume, mask=Path(mask))
         found = discover(Path(volume), self.modalities, None if mask is None else Path(mask)).subjects
         if len(found) != 1:
             raise UsageError(volume, "one subject", f"{len(found)}", "Use mri3d detect for a folder")

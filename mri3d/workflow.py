@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +17,11 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
 
-from mri3d import bundle as bundles
+from mri3d import recipe as recipes
 from mri3d.errors import BundleError, Mri3dError, UsageError
+from mri3d.recipe import literal
 from mri3d.volumes.discovery import discover
-from mri3d.volumes.participants import read_ages
 from mri3d.volumes.subject import Subject
-
-__all__ = ["find_subjects", "open_workflow", "pick_device", "read_ages", "train"]
 
 logger = logging.getLogger(__name__)
 # It warns where a caller keeps its own logging, which is what we do, and speaks on stdout.
@@ -43,6 +43,8 @@ def pick_device(name: str) -> torch.device:
     found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if (device.index or 0) >= found.get(device.type, 0):
         raise UsageError(f"--device {name}", "a device of this machine", "none of that name", "Use --device auto")
+    # TensorFloat-32 keeps ten bits; scores must be those that the statistics were made with, on any device
+    torch.backends.cudnn.allow_tf32 = False
     return device
 
 
@@ -90,13 +92,12 @@ def open_workflow(root: Path, name: str, overrides: Mapping[str, Any]) -> Config
         str(root / "configs" / f"{name}.yaml"),
         logging_file=False,
         workflow_type="train" if name == "train" else "infer",
-        bundle_root=str(root),
+        bundle_root=literal(root),
     )
     config: dict[str, Any] = workflow.parser.config  # type: ignore[assignment]
     for key, value in overrides.items():
-        if not bundles.replace_key(config, key, value):
-            known = ", ".join(sorted(key for key in config if key not in ("imports", "_meta_", "run", "initialize")))
-            raise UsageError(f"--set {key}", f"a key of {name}.yaml", "none", f"Keys are: {known}")
+        if not recipes.replace_key(config, key, value):
+            raise recipes.unknown_key(key, [config])
     with plain_errors():
         workflow.initialize()
     return workflow
@@ -142,7 +143,9 @@ def detect(
         BundleError: the bundle's parts do not belong together.
     """
     workflow = open_workflow(
-        root, "inference", {**overrides, **_device(device), "dataset_dir": str(source), "output_dir": str(output)}
+        root,
+        "inference",
+        {**overrides, **_device(device), "dataset_dir": literal(source), "output_dir": literal(output)},
     )
     own = workflow.parser.get_parsed_content("modalities")
     if modalities is not None and list(modalities) != own:
@@ -172,7 +175,7 @@ def train(
     seed: int = 0,
     modalities: Sequence[str] = ("T1w",),
     existing: str = "refuse",
-) -> None:
+) -> tuple[str, ...]:
     """Build a bundle from a recipe, train it on healthy volumes and calibrate it.
 
     Args:
@@ -185,9 +188,15 @@ def train(
         modalities: channels and their order.
         existing: what to do with a bundle that is there: ``refuse``, ``resume`` or ``overwrite``.
 
+    Returns:
+        A line for each volume that could not be used.
+
     Raises:
         UsageError: a bundle stands there already, or there is nothing to resume.
     """
+    if len(modalities) != 1:
+        raise UsageError("--modalities", "one modality", ",".join(modalities), "Train a bundle for each")
+    pick_device(device)
     stands = (root / "configs" / "train.yaml").exists()
     if stands and existing == "refuse":
         raise UsageError(root, "no bundle there yet", "one", "Use --resume to go on with it, or --overwrite")
@@ -198,19 +207,27 @@ def train(
             raise UsageError("--set", "the bundle's own recipe on --resume", "changed keys", "Leave --set out")
     else:
         find_subjects(source, modalities)
-        _clear(root)
-        bundles.build(recipe, root, {**overrides, "seed": seed, "modalities": list(modalities)})
-    workflow = open_workflow(root, "train", {"dataset_dir": str(source), **_device(device)})
+        keys = {**overrides, "seed": seed, "modalities": list(modalities)}
+        recipes.merge(recipe, keys)  # refuses before anything is taken away
+        if stands:
+            _clear(root)
+        recipes.build(recipe, root, keys)
+    workflow = open_workflow(root, "train", {"dataset_dir": literal(source), **_device(device)})
     with plain_errors():
         workflow.run()
+    # a bundle is shared, its training subjects' brains are not
+    shutil.rmtree(root / "training" / "cache", ignore_errors=True)
+    excluded = json.loads((root / "training" / "excluded.json").read_text(encoding="utf-8"))
+    return tuple(f"{entry['subject']}: {entry['cause']}" for entry in excluded)
 
 
 def _clear(root: Path) -> None:
     """Take away what a former training left, so that nothing of it is mistaken for the new one's."""
-    for pattern in ("training/checkpoint_epoch=*.pt", "training/history.csv", "training/curve.png", "models/*"):
-        for path in root.glob(pattern):
-            if path.is_file():
-                path.unlink()
+    models = ("model.pt", "residual_mean.nii.gz", "residual_std.nii.gz", "calibration.json", "split.json")
+    training = ("checkpoint.pt", "history.csv", "curve.png", "excluded.json")
+    for folder, names in (("models", models), ("training", training)):
+        for name in names:
+            (root / folder / name).unlink(missing_ok=True)
 
 
 def verify(root: Path) -> tuple[str, ...]:

@@ -15,22 +15,11 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from mri3d import __version__
-from mri3d.bundle import (
-    LAYERS,
-    build,
-    describe,
-    find_bundle,
-    hashes,
-    load_calibration,
-    load_normative,
-    recipes,
-    replace_key,
-    running_root,
-    shipped,
-)
+from mri3d.bundle import describe, find_bundle, hashes, load_calibration, load_normative, running_root, shipped
 from mri3d.errors import BundleError, UsageError
 from mri3d.grid import Grid
 from mri3d.models.autoencoder import ConvAutoEncoder
+from mri3d.recipe import LAYERS, build, recipes, replace_key
 from mri3d.resources import bundles_dir, configs_dir
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.normative import Normative
@@ -41,6 +30,8 @@ from mri3d.transforms.intensity import NormaliseIntensity
 CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "metadata.json", "recipe.json", "logging.conf")
 MACHINE_PATH = re.compile(r"(?<![\w.$@/])(/(home|root|work|tmp|Users|mnt|data|var|opt)/|[A-Z]:\\)")
 CHAIN = Guarded([NormaliseIntensity(98.0)])
+WEIGHTS = Path("models", "model.pt")
+NETWORK = ConvAutoEncoder(2, channels=(2,))
 
 
 def configs(root: Path) -> dict[str, Any]:
@@ -70,7 +61,7 @@ def bundle(tmp_path: Path) -> Path:
     torch.save(ConvAutoEncoder(2, channels=(4,), latent_channels=2).state_dict(), models / "model.pt")
     ramp = np.linspace(0.1, 0.2, 8**3, dtype=np.float32).reshape(8, 8, 8)
     Normative(ramp, ramp, Grid((8, 8, 8), np.eye(4))).save(models)
-    kept = Calibration((1.0, 2.0, 3.0, 4.0, 5.0), 4.0, 0.999, hashes(root, CHAIN, Scorer()))
+    kept = Calibration((1.0, 2.0, 3.0, 4.0, 5.0), 4.0, 0.999, hashes(root, root / WEIGHTS, CHAIN, Scorer(), NETWORK))
     kept.save(models / "calibration.json")
     return root
 
@@ -147,12 +138,21 @@ def test_the_shipped_recipes_are_not_changed_by_overrides(tmp_path: Path):
     assert configs(tmp_path / "two")["train.yaml"]["training"]["epochs"] > 1
 
 
-@pytest.mark.parametrize("key", ["nonsense", "training.epoch", "training#epochs#more", "grid.", "grid.nested.shape"])
-def test_an_unknown_key_is_refused_by_name_and_nothing_is_written(tmp_path: Path, key: str):
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("nonsense", "configs"),
+        ("training.epoch", "training.epochs"),
+        ("training#epochs#more", "training.epochs"),
+        ("grid.", "grid"),
+        ("grid.nested.shape", "grid.shape"),
+    ],
+)
+def test_an_unknown_key_is_refused_by_name_and_nothing_is_written(tmp_path: Path, key: str, remedy: str):
     with pytest.raises(UsageError) as caught:
         build("cae", tmp_path / "mine", {"min_ml": 0.5, key: 3})
     assert caught.value.where == f"--set {key}"
-    assert "min_ml" in caught.value.remedy
+    assert remedy in caught.value.remedy
     assert not (tmp_path / "mine").exists()
 
 
@@ -276,7 +276,7 @@ def test_the_root_of_what_is_run_does_not_hang_on_the_working_directory(
 
 
 def test_a_calibration_of_this_bundle_is_taken(bundle: Path):
-    found = load_calibration(bundle, Guarded([NormaliseIntensity(98.0)]), Scorer())
+    found = load_calibration(bundle, bundle / WEIGHTS, Guarded([NormaliseIntensity(98.0)]), Scorer(), NETWORK)
     assert found.scores == (1.0, 2.0, 3.0, 4.0, 5.0)
     assert set(found.sha256) == {"weights", "statistics", "settings"}
     assert load_normative(bundle).std.max() == pytest.approx(0.2, rel=1e-3)
@@ -304,7 +304,7 @@ MODEL, MEAN, STD = "model.pt", "residual_mean.nii.gz", "residual_std.nii.gz"
 def test_another_file_than_the_calibration_was_made_with_is_refused(bundle: Path, file: str, change, part: str):
     change(bundle / "models" / file)
     with pytest.raises(BundleError, match=rf"calibration\.json: .* found one made with other {part}\. Restore"):
-        load_calibration(bundle, CHAIN, Scorer())
+        load_calibration(bundle, bundle / WEIGHTS, CHAIN, Scorer(), NETWORK)
 
 
 @pytest.mark.parametrize(
@@ -318,14 +318,14 @@ def test_another_file_than_the_calibration_was_made_with_is_refused(bundle: Path
 )
 def test_other_settings_than_the_calibration_was_made_with_are_refused(bundle: Path, chain: Guarded, scorer: Scorer):
     with pytest.raises(BundleError, match="found one made with other settings"):
-        load_calibration(bundle, chain, scorer)
+        load_calibration(bundle, bundle / WEIGHTS, chain, scorer, NETWORK)
 
 
 def test_all_parts_that_differ_are_named(bundle: Path):
     change_byte(bundle / "models" / MODEL)
     change_byte(bundle / "models" / MEAN)
     with pytest.raises(BundleError, match="other weights and statistics and settings"):
-        load_calibration(bundle, Guarded([]), Scorer())
+        load_calibration(bundle, bundle / WEIGHTS, Guarded([]), Scorer(), NETWORK)
 
 
 @pytest.mark.parametrize("kept", [{}, {"weights": None}])
@@ -334,13 +334,13 @@ def test_a_calibration_whose_hashes_were_taken_out_is_refused(bundle: Path, kept
     raw = json.loads(path.read_text())
     path.write_text(json.dumps({**raw, "sha256": {key: raw["sha256"][key] for key in kept}}))
     with pytest.raises(BundleError, match="statistics and settings"):
-        load_calibration(bundle, CHAIN, Scorer())
+        load_calibration(bundle, bundle / WEIGHTS, CHAIN, Scorer(), NETWORK)
 
 
 def test_a_bundle_without_statistics_and_calibration_has_none(bundle: Path):
     for path in (bundle / "models").iterdir():
         path.unlink()
-    assert load_calibration(bundle, CHAIN, Scorer()) is None
+    assert load_calibration(bundle, bundle / WEIGHTS, CHAIN, Scorer(), NETWORK) is None
     assert load_normative(bundle) is None
 
 
@@ -370,7 +370,8 @@ def test_a_copy_of_a_bundle_elsewhere_is_the_same_bundle(bundle: Path, tmp_path:
     (copy / "training").mkdir()
     (copy / "training" / "history.csv").write_text("epoch\n")
     assert describe(copy) == describe(bundle)
-    assert load_calibration(copy, CHAIN, Scorer()) == load_calibration(bundle, CHAIN, Scorer())
+    again = load_calibration(bundle, bundle / WEIGHTS, CHAIN, Scorer(), NETWORK)
+    assert load_calibration(copy, copy / WEIGHTS, CHAIN, Scorer(), NETWORK) == again
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", "[]"])

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mri3d import demo
 from mri3d.cli import main
+from mri3d.errors import Mri3dError
+from mri3d.workflow import Summary
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -37,3 +40,22 @@ def test_demo_finds_the_lesion_and_nothing_else(tmp_path):
     assert any(oblique) and not all(oblique)
     for path in ("results/report.html", "results/results.csv"):
         assert (tmp_path / path).is_file() and path.split("/")[1] in result.output
+
+
+def test_a_demo_that_fails_says_so_and_shows_nothing_of_the_one_before(tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    results.mkdir()
+    name = demo.SCANS[0].name
+    earlier = [results / f"{name}{ending}" for ending in (".json", ".png", "_zscore.nii.gz", "_recon.nii.gz")]
+    earlier += [results / "results.csv", results / "run.json", results / "report.html", tmp_path / "demo.json"]
+    others = [results / "mine.json", results / f"{name}_notes.txt", tmp_path / "mine.csv"]
+    for path in (*earlier, *others):
+        path.touch()
+    monkeypatch.setattr(demo, "find_bundle", lambda name: tmp_path)
+    monkeypatch.setattr(demo.Anatomy, "load", lambda path: None)
+    monkeypatch.setattr(demo, "make_volumes", lambda anatomy, folder: None)
+    monkeypatch.setattr(demo, "detect", lambda *_: Summary("4 subjects: 1 failed.", ("a.nii.gz: no brain",)))
+    with pytest.raises(Mri3dError, match=r"a\.nii\.gz: no brain"):
+        demo.run(tmp_path, "cpu")
+    assert not [path for path in earlier if path.exists()]
+    assert all(path.exists() for path in others)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mri3d.errors import Mri3dError, UsageError
+from mri3d.reporting.names import ENDINGS, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
 from mri3d.reporting.page import write_page
-from mri3d.reporting.subject_files import identity_of, path_of, versions, write_detection
-from mri3d.reporting.table import Row, failed_row, read_results, row_of, write_results
+from mri3d.reporting.subject_files import origin_of, versions, write_detection
+from mri3d.reporting.table import Row, failed_row, row_of, row_of_sidecar, write_results
 from mri3d.scoring.detection import Detection
 from mri3d.transforms.case import Case
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.subject import Subject
 
+EXISTING = ("refuse", "resume", "overwrite")
+
 
 class OutputFolder:
     """Where a run's results go, and which subjects it still has to do.
+
+    A subject's sidecar tells that its files are whole, and of what they were made; the table is written from them.
 
     Args:
         root: the folder.
@@ -29,10 +37,11 @@ class OutputFolder:
         bundle: name, version and hash of the bundle.
         device: what the model runs on, for provenance.
         existing: what to do where results stand already: ``refuse``, ``resume`` (do only what is missing, failed or was
-            made from another file or bundle) or ``overwrite``.
+            made from other files, with another bundle or other settings) or ``overwrite``.
+        settings: what else makes the maps what they are, by name, JSON-ready.
 
     Raises:
-        UsageError: results stand there and are to be refused.
+        UsageError: results stand there and are to be refused, or a subject's would take the place of another file.
     """
 
     def __init__(
@@ -43,32 +52,46 @@ class OutputFolder:
         bundle: Mapping[str, str],
         device: str,
         existing: str = "refuse",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.root, self.subjects, self.bundle, self.device = Path(root), tuple(subjects), bundle, device
         self.source = Path(source) if Path(source).is_dir() else Path(source).parent
+        self.settings = dict(settings or {})
         self._started = datetime.datetime.now(datetime.UTC)
-        standing = [subject.key for subject in subjects if path_of(self.root, subject, ".json").exists()]
-        if existing == "refuse" and (standing or (self.root / "results.csv").exists()):
+        if existing not in EXISTING:
+            raise UsageError("existing", " or ".join(EXISTING), repr(existing), "Mend the word")
+        self._check_places()
+        standing = [subject.key for subject in subjects if os.path.exists(path_of(self.root, subject.key, SIDECAR))]
+        if existing == "refuse" and (standing or (self.root / TABLE).exists()):
             raise UsageError(
-                self.root, "an output folder without results",
-                f"results of {', '.join(standing[:3]) or 'an earlier run'}", "Use --resume or --overwrite",
+                self.root,
+                "an output folder without results",
+                f"results of {', '.join(standing[:3]) or 'an earlier run'}",
+                "Use --resume or --overwrite",
             )
         self.rows = self._finished() if existing == "resume" else {}
         self.pending = tuple(subject for subject in subjects if subject.key not in self.rows)
 
     def save(self, detection: Detection) -> None:
-        """Write a subject's files."""
-        write_detection(detection, self.root, self.bundle)
+        """Write a subject's files, in place of any earlier ones."""
+        with self._plain_errors():
+            write_detection(detection, self.root, self.bundle, self.settings)
 
     def record(self, case: Case, detection: Detection | None) -> None:
-        """Add a subject's line to ``results.csv``, which then stands whole on disk again."""
+        """Add a subject's line to ``results.csv``, which then stands whole on disk again.
+
+        A subject that failed keeps no files, neither an earlier run's nor those written before it failed.
+        """
         if detection is None:
             error = case.error or Mri3dError(case.subject.reference, "a result", "none", "Please report this")
             row = failed_row(case.subject, error, self.source, sum(case.seconds.values()))
         else:
             row = row_of(replace(detection, seconds=case.seconds), self.source)
         self.rows[case.subject.key] = row
-        write_results(self.root / "results.csv", self.ordered)
+        with self._plain_errors():
+            if detection is None:
+                clear(self.root, case.subject.key)
+            write_results(self.root / TABLE, self.ordered)
 
     @property
     def ordered(self) -> list[Row]:
@@ -88,25 +111,55 @@ class OutputFolder:
             "subjects": len(rows),
             "failed": sum(row["status"] == "failed" for row in rows),
         }
-        write_results(self.root / "results.csv", rows)
-        write_json(self.root / "run.json", run)
-        write_page(self.root / "report.html", rows, run)
+        with self._plain_errors():
+            write_results(self.root / TABLE, rows)
+            write_json(self.root / RUN, run)
+            write_page(self.root / REPORT, rows, run)
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """Say of a full disk or a missing permission what the user can do about it."""
+        try:
+            yield
+        except OSError as error:
+            remedy = "Mend permissions and free space, then use --resume"
+            raise UsageError(self.root, "a folder that can be written to", str(error), remedy) from error
+
+    def _check_places(self) -> None:
+        """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
+        inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
+        taken = {_place(path): path for path in (self.root / RUN, *inputs)}
+        for subject in self.subjects:
+            for ending in ENDINGS:
+                other = taken.get(_place(path_of(self.root, subject.key, ending)))
+                if other is not None:
+                    found = f"a result that would replace {other}"
+                    remedy = "Rename the input or choose another output folder"
+                    raise UsageError(subject.reference, "results with names of their own", found, remedy)
 
     def _finished(self) -> dict[str, Row]:
-        """Lines of the subjects whose files all stand and were made from this input by this bundle."""
-        table = self.root / "results.csv"
-        earlier = read_results(table) if table.exists() else []
-        rows = {str(row["key"]): row for row in earlier if row["status"] == "ok"}
-        return {s.key: rows[s.key] for s in self.subjects if s.key in rows and self._stands(s)}
+        """Lines of the subjects whose files all stand and were made from these inputs by this bundle."""
+        rows = ((subject.key, self._standing(subject)) for subject in self.subjects)
+        return {key: row for key, row in rows if row is not None}
 
-    def _stands(self, subject: Subject) -> bool:
+    def _standing(self, subject: Subject) -> Row | None:
+        """A finished subject's line, from its sidecar: the table may still tell of the maps before these."""
         try:
-            made = json.loads(path_of(self.root, subject, ".json").read_text(encoding="utf-8"))
-            inputs = {modality: identity_of(path) for modality, path in subject.images.items()}
-            return bool(
+            made = json.loads(path_of(self.root, subject.key, SIDECAR).read_text(encoding="utf-8"))
+            origin = origin_of(subject, self.settings)
+            stands = (
                 made["bundle"]["sha256"] == self.bundle["sha256"]
-                and made["inputs"] == inputs
-                and all(path_of(self.root, subject, f"_{ending}.nii.gz").exists() for ending in made["maps"])
+                and {key: made[key] for key in origin} == origin
+                and all(
+                    path_of(self.root, subject.key, ending).exists()
+                    for ending in (PICTURE, *map(ending_of, made["maps"]))
+                )
             )
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return row_of_sidecar(made, subject, self.source) if stands else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def _place(path: Path) -> str:
+    # Some file systems tell no capitals from small letters.
+    return os.path.abspath(path).casefold()

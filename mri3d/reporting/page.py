@@ -10,17 +10,11 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, ending_of, path_of
 from mri3d.reporting.table import Row, Value
 from mri3d.volumes.atomic import atomic_write
 
-MAPS = {
-    "_zscore.nii.gz": "z-map",
-    "_anomaly.nii.gz": "anomaly mask",
-    "_error.nii.gz": "error map",
-    "_signed.nii.gz": "signed map",
-    "_recon.nii.gz": "reconstruction",
-    ".json": "details",
-}
+LINKS = {ending_of(kind): named.label for kind, named in MAPS.items()} | {SIDECAR: "details"}
 STATES = {
     "anomalous": "\N{BLACK UP-POINTING TRIANGLE}",
     "normal": "\N{BLACK CIRCLE}",
@@ -102,8 +96,7 @@ def write_page(path: Path, rows: Iterable[Row], run: Mapping[str, object]) -> No
     Args:
         path: where the page goes; the subjects' outputs lie below its folder.
         rows: rows of the results table with their ``key``.
-        run: what to say of how it was made, by name (``bundle``, ``versions``, ``device``, ``date``); a mapping as
-            value is written as names with their values.
+        run: what to say of how it was made, by name; a mapping as value is written as names with their values.
     """
     ranked = sorted(rows, key=_rank)
     title = "Anomaly report"
@@ -203,15 +196,16 @@ def _article(number: int, row: Row, folder: Path) -> str:
     state = f'<span class="state {_state(row)}">{_badge(row)}</span>'
     parts = [f"<p>{' &middot; '.join([state, *facts])}</p>"]
     parts += [f"<p>{note}</p>" for note in _notes(row)]
-    if (picture := folder / f"{key}.png").is_file():
+    if os.path.isfile(picture := path_of(folder, key, PICTURE)):
+        link = _href(key + PICTURE)
         parts.append(
-            f'<a href="{_href(f"{key}.png")}"><img src="{_href(f"{key}.png")}" loading="lazy" {_size(picture)} '
+            f'<a href="{link}"><img src="{link}" loading="lazy" {_size(picture)} '
             f'alt="Map over the scan in three planes, brain mask and alignment of {name}"></a>'
         )
     maps = [
         f'<li><a href="{_href(key + ending)}">{label}</a></li>'
-        for ending, label in MAPS.items()
-        if (folder / f"{key}{ending}").is_file()
+        for ending, label in LINKS.items()
+        if os.path.isfile(path_of(folder, key, ending))  # false for a name that is too long, too
     ]
     if maps:
         parts.append(f'<ul class="maps">{"".join(maps)}</ul>')

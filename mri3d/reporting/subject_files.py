@@ -14,6 +14,7 @@ from typing import Any
 from mri3d import __version__
 from mri3d.grid import Grid
 from mri3d.reporting.figure import draw_subject
+from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, path_of
 from mri3d.scoring.detection import Detection
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.alignment import load_template
@@ -21,14 +22,6 @@ from mri3d.volumes.atomic import write_json
 from mri3d.volumes.nifti import write_map
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import FloatArray
-
-MAPS = {
-    "error": "mri3d |x - x_hat|, normalised intensity",
-    "zscore": "mri3d |z| against healthy subjects",
-    "anomaly": "mri3d anomaly mask",
-    "recon": "mri3d reconstruction, normalised",
-}
-"""Ending of each map to the description in its header."""
 
 _PACKAGES = ("monai", "torch", "nibabel", "SimpleITK", "numpy", "scipy", "deepbet")
 
@@ -39,20 +32,35 @@ def versions() -> dict[str, str]:
     return {"mri3d": __version__, "python": sys.version.split()[0], **packages}
 
 
-def write_detection(detection: Detection, root: Path, bundle: Mapping[str, str]) -> None:
-    """Write a subject's maps, picture and, once all else stands, its JSON.
+def write_detection(
+    detection: Detection, root: Path, bundle: Mapping[str, str], settings: Mapping[str, Any] | None = None
+) -> None:
+    """Write a subject's maps, picture and, once all else stands, its JSON, in place of any earlier ones.
 
     Args:
         detection: the scored subject.
         root: the output folder; ``detection.subject.key`` gives the place below it.
         bundle: name, version and hash of the bundle.
+        settings: what beside inputs and bundle made the maps what they are, JSON-ready.
     """
     start = time.perf_counter()
-    for ending, data in _maps(detection).items():
-        write_map(path_of(root, detection.subject, f"_{ending}.nii.gz"), data, detection.volume, MAPS[ending])
-    draw_subject(detection, path_of(root, detection.subject, ".png"), _template_on(detection.model.grid))
+    key = detection.subject.key
+    clear(root, key)
+    for kind, data in _maps(detection).items():
+        write_map(path_of(root, key, ending_of(kind)), data, detection.volume, MAPS[kind].description)
+    draw_subject(detection, path_of(root, key, PICTURE), template_on(detection.model.grid))
     seconds = {**detection.seconds, "write": time.perf_counter() - start}
-    write_json(path_of(root, detection.subject, ".json"), _sidecar(replace(detection, seconds=seconds), bundle))
+    sidecar = _sidecar(replace(detection, seconds=seconds), bundle) | origin_of(detection.subject, settings)
+    write_json(path_of(root, key, SIDECAR), sidecar)
+
+
+def origin_of(subject: Subject, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a subject's maps rest on beside the bundle, as its sidecar has it: files and settings."""
+    return {
+        "inputs": {modality: _identity_of(path) for modality, path in subject.images.items()},
+        "mask": None if subject.mask is None else _identity_of(subject.mask),
+        "settings": dict(settings or {}),
+    }
 
 
 def _maps(detection: Detection) -> dict[str, Any]:
@@ -62,12 +70,7 @@ def _maps(detection: Detection) -> dict[str, Any]:
         "anomaly": detection.anomaly,
         "recon": detection.reconstruction,
     }
-    return {ending: data for ending, data in maps.items() if data is not None}
-
-
-def path_of(root: Path, subject: Subject, ending: str) -> Path:
-    """Where a subject's file of this ending lies below an output folder."""
-    return root / f"{subject.key}{ending}"
+    return {kind: data for kind, data in maps.items() if data is not None}
 
 
 def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
@@ -75,7 +78,6 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
     return {
         "subject": subject.name,
         "participant": subject.participant,
-        "inputs": {modality: identity_of(path) for modality, path in subject.images.items()},
         "modalities": list(subject.images),
         "score": score.value,
         "decision": score.decision,
@@ -100,13 +102,14 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def identity_of(path: Path) -> dict[str, Any]:
+def _identity_of(path: Path) -> dict[str, Any]:
     """What tells an input from a changed one: path, size and time of change."""
     stat = path.stat()
     return {"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
 @lru_cache(maxsize=1)
-def _template_on(grid: Grid) -> FloatArray:
+def template_on(grid: Grid) -> FloatArray:
+    """The template's brain image on another grid in its space, (X, Y, Z); do not write to it, it is shared."""
     template = load_template()
     return resample(template.image, template.grid, grid)

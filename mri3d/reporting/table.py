@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mri3d.errors import Mri3dError
 from mri3d.scoring.detection import Detection
@@ -35,25 +36,37 @@ Row = dict[str, Value]
 def row_of(detection: Detection, input_root: Path) -> Row:
     """The row of a scored subject; ``seconds`` is the sum over all stages."""
     score = detection.score
-    return _blank(detection.subject, input_root) | {
-        "status": "ok",
+    made = {
         "decision": score.decision,
         "score": score.value,
         "threshold": score.threshold,
         "p_value": score.p_value,
         "anomalous_ml": detection.anomalous_ml,
-        "seconds": sum(detection.seconds.values()),
-        "warnings": " | ".join(map(_one_line, detection.warnings)) or None,
+        "seconds": detection.seconds,
+        "warnings": detection.warnings,
+    }
+    return row_of_sidecar(made, detection.subject, input_root)
+
+
+def row_of_sidecar(made: Mapping[str, Any], subject: Subject, input_root: Path) -> Row:
+    """The row of a subject that an earlier run has scored, from what its JSON says.
+
+    Raises:
+        KeyError, TypeError, AttributeError: the JSON is none of a subject.
+    """
+    columns = ("decision", "score", "threshold", "p_value", "anomalous_ml")
+    return _blank(subject, input_root) | {
+        "status": "ok",
+        **{column: made[column] for column in columns},
+        "seconds": sum(made["seconds"].values()),
+        "warnings": " | ".join(map(_one_line, made["warnings"])) or None,
     }
 
 
-def failed_row(subject: Subject, error: Exception | str, input_root: Path, seconds: float | None = None) -> Row:
+def failed_row(subject: Subject, error: Mri3dError, input_root: Path, seconds: float | None = None) -> Row:
     """The row of a subject that could not be scored."""
-    if isinstance(error, Mri3dError):
-        # The input has a column of its own; any other place, such as a second modality's file, must be named here.
-        message = error.cause if error.where == str(subject.reference) else str(error)
-    else:
-        message = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    # The input has a column of its own; any other place, such as a second modality's file, must be named here.
+    message = error.cause if error.where == str(subject.reference) else str(error)
     return _blank(subject, input_root) | {"status": "failed", "seconds": seconds, "error": _one_line(message)}
 
 

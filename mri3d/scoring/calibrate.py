@@ -19,14 +19,15 @@ from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 MIN_SUBJECTS = 5
-"""Fewer give no standard deviation worth a threshold."""
+"""Fewer people give no standard deviation worth a threshold."""
 
 
 class Calibrator:
     """Residual statistics from all calibration subjects; thresholds from each scored by the others' statistics.
 
-    Every subject is left out of the statistics it is scored by (jackknife+; Barber et al. 2021,
-    doi 10.1214/20-AOS1965), so that all of them serve both purposes and none is scored by itself.
+    All scans of a person are left out of the statistics that person is scored by (leave one out, jackknife), so that
+    everybody serves both purposes and nobody is scored by themselves. This is slightly conservative: a new subject is
+    scored by one person's scans more.
 
     Args:
         network: eval-mode network on ``device``.
@@ -56,23 +57,30 @@ class Calibrator:
         """Write the statistics and ``calibration.json`` into a bundle's ``models``.
 
         Args:
-            items: preprocessed healthy subjects, ``image`` and ``mask`` of shape (1, *grid.shape).
+            items: preprocessed healthy scans, ``image`` and ``mask`` of shape (1, *grid.shape), and ``participant``,
+                whom the scan shows.
             root: the bundle.
             preprocessing: the chain that made the items.
 
         Raises:
-            UsageError: fewer than five subjects.
+            UsageError: fewer than five people.
         """
-        if len(items) < MIN_SUBJECTS:
+        scans: dict[str, list[int]] = {}
+        for index, item in enumerate(items):
+            scans.setdefault(item["participant"], []).append(index)
+        if len(scans) < MIN_SUBJECTS:
             raise UsageError(
-                root, f"at least {MIN_SUBJECTS} calibration subjects", str(len(items)), "Give more healthy volumes"
+                root,
+                f"at least {MIN_SUBJECTS} calibration subjects",
+                str(len(scans)),
+                "Give healthy volumes of more people",
             )
         masks = [np.asarray(item["mask"][0]) for item in items]
         residuals = [self._residual(item) for item in tqdm(items, desc="calibrate", unit="subject")]
         sums = ResidualSums.of(residuals, masks)
         models = Path(root) / "models"
         sums.normative(self.grid).save(models)
-        scores, tail = self._leave_one_out(sums, residuals, masks)
+        scores, tail = self._leave_one_out(sums, residuals, masks, list(scans.values()))
         hashes = self.hashes(Path(root), preprocessing, self.scorer)
         calibration = Calibration(tuple(scores), tail, self.voxel_quantile, hashes)
         calibration.save(models / "calibration.json")
@@ -86,12 +94,20 @@ class Calibrator:
         return self.scorer.residual(item["image"][0].numpy(), reconstruction, item["mask"][0].numpy())
 
     def _leave_one_out(
-        self, sums: ResidualSums, residuals: Sequence[FloatArray], masks: Sequence[BoolArray]
+        self,
+        sums: ResidualSums,
+        residuals: Sequence[FloatArray],
+        masks: Sequence[BoolArray],
+        people: Sequence[Sequence[int]],
     ) -> tuple[list[float], float]:
-        """Each subject's score, and the quantile of all their brain voxels' z."""
+        """Each person's score, the largest of their scans', and the quantile of all brain voxels' z."""
         scores, voxels = [], []
-        for residual, mask in zip(residuals, masks, strict=True):
-            zscore = sums.without(residual, mask).normative(self.grid).zscore(residual, mask)
-            scores.append(self.scorer.value(zscore, mask))
-            voxels.append(zscore[mask])
+        for scans in people:
+            others = sums
+            for i in scans:
+                others = others.without(residuals[i], masks[i])
+            normative = others.normative(self.grid)
+            zscores = [normative.zscore(residuals[i], masks[i]) for i in scans]
+            scores.append(max(self.scorer.value(z, masks[i]) for z, i in zip(zscores, scans, strict=True)))
+            voxels += [z[masks[i]] for z, i in zip(zscores, scans, strict=True)]
         return scores, float(np.quantile(np.concatenate(voxels), self.voxel_quantile))

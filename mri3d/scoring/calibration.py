@@ -22,7 +22,7 @@ class Calibration:
     """Scores of healthy subjects that neither training nor the statistics they are scored by has seen.
 
     Args:
-        scores: a score a subject.
+        scores: a score a person.
         voxel_threshold: z that the share ``voxel_quantile`` of their brain voxels stays below.
         voxel_quantile: that share, 0.999 by default.
         sha256: hash of the weights, statistics and settings the scores were made with, by name.
@@ -42,8 +42,9 @@ class Calibration:
     def judge(self, value: float) -> Score:
         """The decision on a score.
 
-        The p-value is conformal: the share of healthy scores at least as large, the subject itself counted in
-        (Vovk et al. 2005); it cannot be smaller than 1 / (n + 1).
+        The p-value is conformal in form: the share of healthy scores at least as large, the subject itself counted in
+        (Vovk et al. 2005); it cannot be smaller than 1 / (n + 1). It is slightly conservative, because the healthy
+        scores come from the statistics of n - 1 subjects and the new one from those of all n.
         """
         threshold = self.thresholds[f"mean+{STEPS[-1]}std"]
         n = len(self.scores)
@@ -82,7 +83,8 @@ class Calibration:
                 raise ValueError("scores that give no threshold")  # NaN would call everyone normal
             return calibration
         except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(path, "a calibration", f"{error!r}", "Calibrate the bundle again") from error
+            remedy = "Train the bundle again, or restore the file"
+            raise BundleError(path, "a calibration", f"{error!r}", remedy) from error
 
 
 def uncalibrated(value: float) -> Score:

@@ -10,6 +10,7 @@ from mri3d.scoring.detection import Component
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 _NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
+Box = tuple[slice, ...]
 
 
 def find_components(
@@ -26,21 +27,36 @@ def find_components(
     Returns:
         The mask of what is kept, and its components, largest first.
     """
-    labels, n = ndimage.label(zscore > threshold, structure=_NEIGHBOURS_26)
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    kept = [label for label in range(1, n + 1) if sizes[label - 1] * grid.voxel_ml >= min_ml - 1e-9]
-    kept.sort(key=lambda label: -sizes[label - 1])
+    mask = np.asarray(zscore > threshold)
+    boxes = ndimage.find_objects(mask.view(np.uint8))
+    if not boxes:
+        return mask, ()
+    # Labels take far more memory than the mask: only the box around all that is above the threshold is labelled.
+    mask[boxes[0]], components = _in_box(zscore, mask, boxes[0], grid, min_ml)
+    return mask, components
+
+
+def _in_box(
+    zscore: FloatArray, mask: BoolArray, box: Box, grid: Grid, min_ml: float
+) -> tuple[BoolArray, tuple[Component, ...]]:
+    above = mask[box]
+    labels, n = ndimage.label(above, structure=_NEIGHBOURS_26)
+    sizes = np.bincount(labels[above], minlength=n + 1)
+    kept = [label for label in range(1, n + 1) if sizes[label] * grid.voxel_ml >= min_ml - 1e-9]
+    kept.sort(key=lambda label: -sizes[label])
+    is_kept = np.zeros(n + 1, dtype=bool)
+    is_kept[kept] = True
     boxes = ndimage.find_objects(labels)
-    components = tuple(
-        _describe(index, zscore, labels, label, boxes[label - 1], grid) for index, label in enumerate(kept, start=1)
-    )
-    return np.isin(labels, kept), components
+    components = []
+    for index, label in enumerate(kept, start=1):
+        inner = boxes[label - 1]
+        whole = tuple(slice(b.start + a.start, b.start + a.stop) for a, b in zip(inner, box, strict=True))
+        components.append(_describe(index, zscore, labels[inner] == label, whole, grid))
+    return is_kept[labels], tuple(components)
 
 
-def _describe(
-    index: int, zscore: FloatArray, labels: np.ndarray, label: int, box: tuple[slice, slice, slice], grid: Grid
-) -> Component:
-    inside = labels[box] == label
+def _describe(index: int, zscore: FloatArray, inside: BoolArray, box: Box, grid: Grid) -> Component:
+    """The component that fills ``inside`` of ``box``, a part of the volume."""
     values = np.where(inside, zscore[box], -np.inf)
     peak = np.array(np.unravel_index(int(np.argmax(values)), values.shape)) + [s.start for s in box]
     x, y, z = grid.world(peak)

@@ -67,14 +67,14 @@ class Normative:
             BundleError: a file is missing or unreadable.
         """
         try:
-            mean, std = (
-                nib.Nifti1Image.from_filename(folder / f"residual_{name}.nii.gz") for name in ("mean", "std")
-            )
+            mean, std = (nib.Nifti1Image.from_filename(folder / f"residual_{name}.nii.gz") for name in ("mean", "std"))
             arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in (mean, std)]
         except Exception as error:  # nibabel raises half a dozen kinds for a damaged file
             raise BundleError(
-                folder, "the residual statistics residual_mean.nii.gz and residual_std.nii.gz", str(error),
-                "Calibrate the bundle again",
+                folder,
+                "the residual statistics residual_mean.nii.gz and residual_std.nii.gz",
+                str(error),
+                "Train the bundle again, or restore the file",
             ) from error
         return cls(arrays[0], arrays[1], Grid(arrays[0].shape, mean.affine))
 
@@ -83,7 +83,7 @@ class Normative:
 class ResidualSums:
     """Running sums over subjects, from which any one subject can be taken out again.
 
-    Sums are exact in float64, so that leaving a subject out needs no second pass over the others.
+    In float64 rounding is negligible, so that leaving a subject out needs no second pass over the others.
 
     Args:
         count: (X, Y, Z) brains that have the voxel.

@@ -9,39 +9,48 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Workflow
-from monai.handlers import CheckpointLoader, CheckpointSaver
+from monai.handlers import CheckpointLoader
 from torch import nn
 
 from mri3d.volumes.atomic import atomic_write
 
+CHECKPOINT = "checkpoint.pt"
+
 
 class TrainingState:
-    """Handler that saves weights, optimiser, schedule and epoch after every epoch, and starts from the last one saved.
+    """Handler that saves weights, optimiser, schedule and epoch after every epoch, and starts from what was saved last.
+
+    The file is replaced whole, so that a kill at any moment leaves a state to go on from.
 
     Args:
-        folder: where the newest checkpoint is kept.
+        folder: where ``checkpoint.pt`` is kept.
         objects: name to object with a state dict; the trainer itself is added.
     """
 
     def __init__(self, folder: Path | str, objects: Mapping[str, Any]) -> None:
-        self.folder, self.objects = Path(folder), dict(objects)
-        self._saver: CheckpointSaver | None = None
+        self.path, self.objects = Path(folder) / CHECKPOINT, dict(objects)
+        self._saves = False
 
     def attach(self, engine: Engine) -> None:
         """Follow a trainer; attach before what reads its epoch at the start."""
-        state = {**self.objects, "trainer": engine}
-        latest = latest_checkpoint(self.folder)
-        if latest is not None:
+        if self.path.exists():
             # torch.load, to which this goes, takes a name as well as the dictionary that MONAI declares
-            CheckpointLoader(str(latest), state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
-        self._saver = CheckpointSaver(str(self.folder), state, save_interval=1, n_saved=1)
+            state = self._state(engine)
+            CheckpointLoader(str(self.path), state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
         engine.add_event_handler(Events.STARTED, self._save_last)
 
+    def _state(self, engine: Engine) -> dict[str, Any]:
+        return {**self.objects, "trainer": engine}
+
     def _save_last(self, engine: Engine) -> None:
-        """Attach the saver behind all other handlers, so that it saves what they did to the epoch's schedule."""
-        if self._saver is not None:
-            self._saver.attach(engine)
-            self._saver = None
+        """Save behind all other handlers, so that what they did to the epoch's schedule is saved too."""
+        if not self._saves:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+            self._saves = True
+
+    def _save(self, engine: Engine) -> None:
+        with atomic_write(self.path) as path:
+            torch.save({name: value.state_dict() for name, value in self._state(engine).items()}, path)
 
 
 class BestWeights:
@@ -65,11 +74,7 @@ class BestWeights:
     def __call__(self, engine: Workflow) -> None:
         """Save the weights if they are the best."""
         if engine.state.best_metric_epoch == engine.state.epoch:
+            # on the CPU, so that they load on a machine without the device they were trained on
+            weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
             with atomic_write(self.path) as path:
-                torch.save(self.network.state_dict(), path)
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in a folder; None where there is none."""
-    checkpoints = sorted(folder.glob("checkpoint_epoch=*.pt"), key=lambda path: path.stat().st_mtime)
-    return checkpoints[-1] if checkpoints else None
+                torch.save(weights, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from mri3d.volumes.atomic import atomic_write
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, float]
 COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "seconds")
@@ -27,6 +30,7 @@ class History:
         validator: engine whose ``state.metrics["val_loss"]`` belongs to the epoch.
         learning_rate: gives the current learning rate.
         draw: draws the rows into a picture, ``draw(rows, path)``.
+        patience: epochs without a better validation loss after which the training ends, restarts counted in.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class History:
         validator: Workflow,
         learning_rate: Callable[[], float],
         draw: Callable[[Sequence[Mapping[str, float]], Path], None],
+        patience: int,
     ) -> None:
         self.folder, self.validator, self.learning_rate, self.draw = Path(folder), validator, learning_rate, draw
+        self.patience = patience
         self.rows: list[Row] = []
         self._epoch_started = self._rate = 0.0
 
@@ -49,9 +55,18 @@ class History:
     def _restore(self, engine: Workflow) -> None:
         self.rows = [row for row in read_history(self.folder) if row["epoch"] <= engine.state.epoch]
         if self.rows:
-            best = min(self.rows, key=lambda row: row["val_loss"])
+            best = self._best()
             self.validator.state.best_metric = best["val_loss"]
             self.validator.state.best_metric_epoch = int(best["epoch"])
+            self._stop_early(engine)
+
+    def _best(self) -> Row:
+        return min(self.rows, key=lambda row: row["val_loss"])
+
+    def _stop_early(self, engine: Workflow) -> None:
+        if engine.state.epoch - self._best()["epoch"] >= self.patience:
+            logger.info("no better validation loss in %d epochs: the training ends", self.patience)
+            engine.terminate()
 
     def _start(self, engine: Workflow) -> None:
         # at the end of an epoch the schedule has moved on already
@@ -72,6 +87,7 @@ class History:
             writer.writeheader()
             writer.writerows(self.rows)
         self.draw(self.rows, self.folder / "curve.png")
+        self._stop_early(engine)
 
 
 def read_history(folder: Path | str) -> list[Row]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself; older GPUs emulate it, slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu"
+
+
 class AutocastInferer(Inferer):
-    """A forward pass under autocast to bfloat16, which needs no loss scaling.
+    """A forward pass under autocast to bfloat16, which needs no loss scaling; in float32 where the device has none.
 
     MONAI's engines offer autocast for CUDA alone; this one works on the CPU as well.
     """
@@ -19,5 +27,6 @@ class AutocastInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """The network's output as float32."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
+        device = inputs.device
+        with torch.autocast(device.type, dtype=torch.bfloat16) if has_bfloat16(device) else nullcontext():
             return network(inputs, *args, **kwargs).float()

@@ -17,13 +17,19 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mri3d import __version__
-from mri3d.errors import UsageError
+from mri3d.errors import InputError, Mri3dError, PreprocessingError, UsageError
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import SubjectDataset
-from mri3d.volumes.atomic import atomic_write
+from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
+
+MAX_WORKERS = 8
+"""Processes at most; each holds a volume and deepbet's networks."""
+
+MAX_WORKERS_GPU = 2
+"""The same on any GPU, whose memory they share."""
 
 
 @dataclass(frozen=True)
@@ -46,50 +52,70 @@ class Prepared:
     def of(self, participants: Sequence[str]) -> list[dict[str, str]]:
         """The files of these people, as items for :class:`LoadPrepared`."""
         wanted = set(participants)
-        return [{"prepared": str(path)} for participant, path in self.files if participant in wanted]
+        return [
+            {"prepared": str(path), "participant": participant}
+            for participant, path in self.files
+            if participant in wanted
+        ]
 
     def load(self, participants: Sequence[str]) -> list[Item]:
-        """The items of these people in memory."""
-        return [LoadPrepared()(item) for item in self.of(participants)]
+        """The items of these people in memory, with ``participant``."""
+        return [{**LoadPrepared()(item), "participant": item["participant"]} for item in self.of(participants)]
 
 
 class LoadPrepared(Transform):
     """Read one cache file: ``image`` (1, *grid.shape) float32 and ``mask`` (1, *grid.shape) bool."""
 
     def __call__(self, item: dict[str, str]) -> Item:
-        """Replace ``prepared`` by the tensors it names."""
+        """The tensors that ``prepared`` names, and nothing else: a batch of them is tensors alone."""
         stored = torch.load(item["prepared"], weights_only=True)
         return {"image": stored["image"].float(), "mask": stored["mask"]}
 
 
-def prepare(dataset: SubjectDataset, cache_dir: Path | str) -> Prepared:
-    """Preprocess every subject that the cache does not hold yet, on all processors.
+def prepare(
+    dataset: SubjectDataset,
+    cache_dir: Path | str,
+    device: torch.device | str = "cpu",
+    report: Path | str | None = None,
+) -> Prepared:
+    """Preprocess every subject that the cache does not hold yet, in several processes.
 
     A file is known by its path, size and time of change together with the preprocessing's settings, so that a changed
-    file or recipe is never served from an old cache.
+    file or recipe is never served from an old cache. Unfit volumes are left out and named; an error that is not the
+    subject's own, such as a lack of memory, ends the training instead of making it smaller.
 
     Args:
         dataset: of the healthy subjects.
         cache_dir: folder of the cache; made if missing.
+        device: where the chain runs; a GPU takes fewer processes.
+        report: JSON file for what was left out, a list of ``subject`` and ``cause``.
 
     Raises:
         UsageError: not one subject could be preprocessed.
+        Mri3dError: a step broke off for a reason that is not the subject's.
     """
     cache = Path(cache_dir)
     cache.mkdir(parents=True, exist_ok=True)
     settings = dataset.chain.settings()
     paths = [cache / f"{_key(subject, settings)}.pt" for subject in dataset.data]
     todo = [index for index, path in enumerate(paths) if not path.exists()]
-    failures = dict(_fill(dataset, paths, todo))
-    for subject, cause in failures.items():
+    errors = _fill(dataset, paths, todo, torch.device(device))
+    failures = tuple((subject, str(error)) for subject, error in errors)
+    for subject, cause in failures:
         logger.warning("%s is left out of training: %s", subject, cause)
+    if report is not None:
+        write_json(Path(report), [{"subject": subject, "cause": cause} for subject, cause in failures])
     files = tuple(
         (subject.participant, path) for subject, path in zip(dataset.data, paths, strict=True) if path.exists()
     )
     if not files:
-        cause = next(iter(failures.values()), "no volume")
-        raise UsageError("training data", "at least one usable volume", cause, "Mend the volumes")
-    return Prepared(files, tuple(failures.items()))
+        expected = "at least one usable volume"
+        if not errors:
+            raise UsageError("training data", expected, "no volume at all", "Give healthy volumes")
+        first = errors[0][1]
+        found = f"{len(errors)} that are not, the first {first.where}: expected {first.expected}, found {first.found}"
+        raise UsageError("training data", expected, found, first.remedy)
+    return Prepared(files, failures)
 
 
 def _key(subject: Subject, settings: Any) -> str:
@@ -99,7 +125,7 @@ def _key(subject: Subject, settings: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
-class _Fill(Dataset[tuple[str, str]]):
+class _Fill(Dataset[tuple[str, Mri3dError | None]]):
     """Preprocesses and stores in the worker, so that only the outcome crosses the process border."""
 
     def __init__(self, dataset: SubjectDataset, paths: Sequence[Path], todo: Sequence[int]) -> None:
@@ -108,26 +134,39 @@ class _Fill(Dataset[tuple[str, str]]):
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, position: int) -> tuple[str, str]:
+    def __getitem__(self, position: int) -> tuple[str, Mri3dError | None]:
         index = self.todo[position]
         item = self.dataset[index]
         case = item["case"]
         if case.error is not None:
-            return case.subject.key, str(case.error)
+            return case.subject.key, case.error
         with atomic_write(self.paths[index]) as path:
             torch.save({"image": item["image"].half(), "mask": item["mask"]}, path)
-        return case.subject.key, ""
+        return case.subject.key, None
 
 
-def _fill(dataset: SubjectDataset, paths: Sequence[Path], todo: Sequence[int]) -> list[tuple[str, str]]:
+def _fill(
+    dataset: SubjectDataset, paths: Sequence[Path], todo: Sequence[int], device: torch.device
+) -> list[tuple[str, Mri3dError]]:
+    """Fill the cache; the subjects that failed, and why."""
     if not todo:
         return []
-    workers = min(len(todo), os.cpu_count() or 1)
+    workers = _workers(len(todo), device)
     loader = DataLoader(
         _Fill(dataset, paths, todo),
         batch_size=None,
         num_workers=workers if workers > 1 else 0,
         multiprocessing_context="spawn" if workers > 1 else None,  # a forked torch may hang in its thread pool
     )
-    outcomes = tqdm(loader, total=len(todo), desc="preprocess", unit="volume")
-    return [(subject, cause) for subject, cause in outcomes if cause]
+    failures: list[tuple[str, Mri3dError]] = []
+    for subject, error in tqdm(loader, total=len(todo), desc="preprocess", unit="volume"):
+        if error is not None and not isinstance(error, InputError | PreprocessingError):
+            raise error
+        if error is not None:
+            failures.append((subject, error))
+    return failures
+
+
+def _workers(volumes: int, device: torch.device) -> int:
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(volumes, own, MAX_WORKERS if device.type == "cpu" else MAX_WORKERS_GPU)

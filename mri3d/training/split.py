@@ -12,7 +12,10 @@ import numpy as np
 from mri3d.errors import UsageError
 from mri3d.volumes.atomic import write_json
 
-PARTS = ("train", "validation", "calibration", "test")
+REQUIRED = ("train", "validation", "calibration")
+"""The parts without which there is no training."""
+
+PARTS = (*REQUIRED, "test")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def split_participants(
     for dealt, person in enumerate(ranked, start=1):
         part = max(PARTS, key=lambda name: shares.get(name, 0) * dealt - len(parts[name]))
         parts[part].append(person)
-    for part in ("train", "validation", "calibration"):
+    for part in REQUIRED:
         if not parts[part]:
             expected = f"at least one participant for {part}"
             raise UsageError("split", expected, f"{len(people)} in all", "Give more volumes")
@@ -80,10 +83,22 @@ def keep_split(
         shares: see :func:`split_participants`.
         seed: see :func:`split_participants`.
         ages: see :func:`split_participants`.
+
+    Raises:
+        UsageError: the stored split is one of other people; else see :func:`split_participants`.
     """
     path = Path(path)
     if path.exists():
-        return Split(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
+        stored = Split(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
+        for part in REQUIRED:
+            if not set(getattr(stored, part)) & set(participants):
+                raise UsageError(
+                    path,
+                    f"a split of these {len(set(participants))} participants",
+                    f"nobody of them in its part {part}",
+                    "Build a new bundle from these volumes with mri3d train",
+                )
+        return stored
     split = split_participants(participants, shares, seed, ages)
     write_json(path, split.as_dict())
     return split

@@ -42,6 +42,10 @@ class Case:
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: Mri3dError | None = None
 
+    def spent(self, stage: str, seconds: float) -> Case:
+        """The case with the time of a stage added."""
+        return replace(self, seconds={**self.seconds, stage: self.seconds.get(stage, 0.0) + seconds})
+
 
 class Stage(Transform):
     """A step of the line: takes an item, returns a new one, and notes how long it took under ``name``."""
@@ -56,7 +60,5 @@ class Stage(Transform):
         """Apply the step and add its time to the case."""
         start = time.perf_counter()
         item = self.apply(dict(item))
-        case: Case = item["case"]
-        spent = case.seconds.get(self.name, 0.0) + time.perf_counter() - start
-        item["case"] = replace(case, seconds={**case.seconds, self.name: spent})
+        item["case"] = item["case"].spent(self.name, time.perf_counter() - start)
         return item

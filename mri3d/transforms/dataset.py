@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,11 @@ from mri3d.grid import Grid
 from mri3d.transforms.case import Case, Item
 from mri3d.volumes.subject import Subject
 
-logger = logging.getLogger(__name__)
+tracebacks = logging.getLogger("mri3d.debug")
+"""A logger of its own, so that ``--debug`` can show tracebacks and ``-v`` need not."""
+
+PREPROCESSING_VERSION = 1
+"""Raise it when a stage's result changes, so that no calibration and no cache made before is taken for it."""
 
 
 class Guarded(Compose):
@@ -32,31 +37,37 @@ class Guarded(Compose):
             case: Case = item["case"]
             if case.error is not None:
                 break
+            start = time.perf_counter()
             try:
                 item = transform(item)
-            except Mri3dError as error:
-                item = {**item, "case": replace(case, error=error)}
             except Exception as error:  # one volume's surprise must not cost the others their result
-                logger.debug("unexpected error in %s", case.subject.reference, exc_info=True)
-                item = {**item, "case": replace(case, error=_unexpected(case.subject, transform, error))}
+                name = getattr(transform, "name", type(transform).__name__)
+                case = case.spent(name, time.perf_counter() - start)
+                item = {**item, "case": replace(case, error=_named(error, case.subject, transform))}
         return item
 
     def settings(self) -> list[Any]:
-        """The stages and their parameters, JSON-ready: two chains with equal settings give equal items.
+        """The version of the code, the stages and their parameters, JSON-ready.
+
+        Two chains with equal settings give equal items.
 
         Private attributes, such as the device a stage runs on, do not count.
         """
-        return [
+        stages = [
             [type(transform).__name__, {k: _plain(v) for k, v in sorted(vars(transform).items()) if k[0] != "_"}]
             for transform in self.transforms
         ]
+        return [PREPROCESSING_VERSION, *stages]
 
 
 def _plain(value: Any) -> Any:
     return value.as_dict() if isinstance(value, Grid) else value
 
 
-def _unexpected(subject: Subject, transform: Callable[[Item], Item], error: Exception) -> Mri3dError:
+def _named(error: Exception, subject: Subject, transform: Callable[[Item], Item]) -> Mri3dError:
+    if isinstance(error, Mri3dError):
+        return error
+    tracebacks.debug("unexpected error in %s", subject.reference, exc_info=error)
     return Mri3dError(
         subject.reference,
         f"a volume that {type(transform).__name__} can work on",

@@ -6,10 +6,12 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from mri3d.errors import PreprocessingError
 from mri3d.transforms.case import Item, Stage
+from mri3d.volumes.itk import WORK_UNITS, as_sitk
 
-WORK_UNITS = 2
-"""ITK's threads; fixed, because the order of its sums, and with it the last digits, depends on their number."""
+MAX_NEGATIVE = 0.02
+"""Share of negative brain voxels, which become 0, that is accepted; resampling and filters leave a few."""
 
 
 class CorrectBias(Stage):
@@ -23,7 +25,7 @@ class CorrectBias(Stage):
     def apply(self, item: Item) -> Item:
         """Replace ``image``."""
         data, mask = item["image"][0].numpy(), item["mask"][0].numpy()
-        image, brain = _as_sitk(np.clip(data, 0, None)), _as_sitk(mask.astype(np.uint8))
+        image, brain = as_sitk(np.clip(data, 0, None)), as_sitk(mask.astype(np.uint8))
         n4 = sitk.N4BiasFieldCorrectionImageFilter()
         n4.SetNumberOfThreads(WORK_UNITS)
         n4.SetMaximumNumberOfIterations([50, 50, 30])
@@ -39,6 +41,9 @@ class NormaliseIntensity(Stage):
     Args:
         percentile: of the brain's voxels that becomes 1.
         ceiling: upper limit after scaling; the lower one is 0.
+
+    Raises:
+        PreprocessingError: the brain's intensities have no scale, or too many of them are negative.
     """
 
     name = "normalise"
@@ -49,10 +54,15 @@ class NormaliseIntensity(Stage):
     def apply(self, item: Item) -> Item:
         """Replace ``image`` by values in [0, ceiling], 0 outside the brain."""
         image, mask = item["image"], item["mask"]
-        scale = float(np.percentile(image[mask].numpy(), self.percentile))
+        brain = image[mask].numpy()
+        scale = float(np.percentile(brain, self.percentile))
+        negative = float((brain < 0).mean())
+        if not (0 < scale < np.inf and negative <= MAX_NEGATIVE):
+            raise PreprocessingError(
+                item["case"].subject.reference,
+                f"a brain of positive intensities (at most {MAX_NEGATIVE:.0%} of its voxels below 0)",
+                f"{negative:.0%} below 0, and a {self.percentile:g}th percentile of {scale:g}",
+                "Give the volume as the scanner made it, not standardised to a mean of 0",
+            )
         item["image"] = (image / scale).clamp(0, self.ceiling) * mask
         return item
-
-
-def _as_sitk(array: np.ndarray) -> sitk.Image:
-    return sitk.GetImageFromArray(np.ascontiguousarray(array.T))

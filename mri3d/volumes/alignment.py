@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from mri3d.errors import AlignmentError
 from mri3d.grid import Affine, Grid
+from mri3d.volumes.itk import RAS_TO_LPS, WORK_UNITS, as_sitk
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
 MIN_DICE = 0.88
@@ -19,11 +20,6 @@ MIN_DICE = 0.88
 
 MIN_CORRELATION = 0.2
 """Correlation with the template inside both brains below which an alignment is refused; T1w brains reach 0.4 to 0.6."""
-
-WORK_UNITS = 2
-"""ITK's threads; fixed, because the order of its sums, and with it the last digits, depends on their number."""
-
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +74,8 @@ def align(volume: Volume, brain: BoolArray) -> Alignment:
         AlignmentError: the aligned brain overlaps too little with the template, or does not look like it.
     """
     template = load_template()
-    fixed = _as_sitk(template.image, template.grid)
-    fixed_mask = _as_sitk(ndimage.binary_dilation(template.brain, iterations=3).astype(np.uint8), template.grid)
+    fixed = as_sitk(template.image, template.grid)
+    fixed_mask = as_sitk(ndimage.binary_dilation(template.brain, iterations=3).astype(np.uint8), template.grid)
     moving = _working_copy(volume, brain)
     try:
         matrix = _register(fixed, fixed_mask, moving)
@@ -91,7 +87,7 @@ def align(volume: Volume, brain: BoolArray) -> Alignment:
             "Look at the volume and its brain mask",
         ) from error
     alignment = _judge(matrix, volume, brain, template)
-    if alignment.dice < MIN_DICE or alignment.correlation < MIN_CORRELATION:
+    if not (alignment.dice >= MIN_DICE and alignment.correlation >= MIN_CORRELATION):  # NaN is refused as well
         raise AlignmentError(
             volume.path,
             f"a brain that overlaps with the template (Dice {MIN_DICE}, correlation {MIN_CORRELATION} or more)",
@@ -105,7 +101,7 @@ def _working_copy(volume: Volume, brain: BoolArray) -> sitk.Image:
     """The brain alone at about 2 mm, in RAS order, bright outliers clipped so that they do not lead the correlation."""
     ceiling = np.percentile(volume.data[brain], 99.5)
     stripped = np.where(brain, np.clip(volume.data, 0, ceiling), 0).astype(np.float32)
-    image = _as_sitk(*volume.canonical(stripped))
+    image = as_sitk(*volume.canonical(stripped))
     shrunk: sitk.Image = sitk.BinShrink(image, [max(1, int(2 / s + 0.1)) for s in image.GetSpacing()])
     return shrunk
 
@@ -125,7 +121,7 @@ def _register(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> 
     centre = np.array(affine.GetCenter())
     lps[:3, :3] = np.array(affine.GetMatrix()).reshape(3, 3)
     lps[:3, 3] = np.array(affine.GetTranslation()) + centre - lps[:3, :3] @ centre
-    return np.asarray(_RAS_TO_LPS @ lps @ _RAS_TO_LPS)
+    return np.asarray(RAS_TO_LPS @ lps @ RAS_TO_LPS)
 
 
 def _optimise(fixed: sitk.Image, mask: sitk.Image, moving: sitk.Image, start: Any, shrink: list[int]) -> Any:
@@ -165,12 +161,3 @@ def _judge(matrix: Affine, volume: Volume, brain: BoolArray, template: Template)
     image = on_template(volume.data)
     correlation = float(np.corrcoef(image[both], template.image[both])[0, 1]) if both.sum() > 1 else 0.0
     return Alignment(matrix, float(dice), correlation)
-
-
-def _as_sitk(array: Any, grid: Grid) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    lps = _RAS_TO_LPS @ grid.affine
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / np.array(grid.spacing)).ravel().tolist())
-    return image

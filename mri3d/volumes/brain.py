@@ -20,6 +20,9 @@ PLAUSIBLE_ML = (600.0, 2400.0)
 AGREEMENT = 0.9
 """Dice of the non-zero voxels with deepbet's mask from which a volume counts as already stripped."""
 
+CUT_CM2 = 4.0
+"""Brain on the faces of the volume from which a scan counts as ending within the brain; a spinal cord has 1 to 2."""
+
 
 @dataclass(frozen=True, eq=False)
 class Brain:
@@ -32,10 +35,6 @@ class Brain:
 
     mask: BoolArray
     source: str
-
-
-CUT_CM2 = 4.0
-"""Brain on the faces of the volume from which a scan counts as ending within the brain; a spinal cord has 1 to 2."""
 
 
 def cut_area(mask: BoolArray, grid: Grid) -> float:
@@ -54,7 +53,7 @@ def find_brain(volume: Volume, given: Volume | None = None, device: str = "cpu")
     Args:
         volume: the head, in any orientation and spacing.
         given: a mask made by the user on the volume's grid; non-zero is brain.
-        device: ``cpu``, or a CUDA device for deepbet.
+        device: where deepbet runs: ``cpu``, ``cuda:N`` or ``mps``.
 
     Raises:
         BrainError: no brain was found, or one of implausible size, or the given mask lies on another grid.
@@ -103,11 +102,17 @@ def _extract(volume: Volume, device: str) -> Brain:
 
 def _support(data: FloatArray) -> BoolArray:
     """The largest connected region of non-zero voxels, its holes filled."""
-    labels, n = ndimage.label(data != 0)
-    if n == 0:
-        return np.zeros(data.shape, bool)
-    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    return np.asarray(ndimage.binary_fill_holes(largest), dtype=bool)
+    support: BoolArray = data != 0
+    boxes = ndimage.find_objects(support.view(np.uint8))
+    if not boxes:
+        return support
+    labels, n = ndimage.label(support[boxes[0]])
+    sizes = np.zeros(n + 1, np.int64)
+    for part in np.array_split(labels, 16):  # bincount copies to 64 bits, which a large volume has no room for
+        sizes += np.bincount(part.ravel(), minlength=n + 1)
+    support[:] = False
+    support[boxes[0]] = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes[1:])))
+    return support
 
 
 def _deepbet(volume: Volume, device: str) -> BoolArray | None:
@@ -130,7 +135,10 @@ def _network(device: str) -> Any:
         warnings.simplefilter("ignore")  # torch.jit's deprecation, which no user can mend
         from deepbet.bet import BrainExtraction
 
-        return BrainExtraction(no_gpu=not device.startswith("cuda"))
+        network = BrainExtraction(no_gpu=True)  # by itself it takes the first GPU it finds, whichever was asked for
+    for model in (network.model, network.bbox_model):
+        model.to(device)
+    return network
 
 
 def _dice(a: BoolArray, b: BoolArray) -> float:

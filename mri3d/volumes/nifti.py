@@ -80,7 +80,7 @@ def write_map(path: Path, data: npt.NDArray[Any], like: Volume, description: str
     if data.shape != like.grid.shape:
         raise ValueError(f"a map has the shape of its source, {like.grid.shape}, not {data.shape}")
     if data.dtype == np.bool_:
-        data = data.astype(np.uint8)
+        data = data.view(np.uint8)
     if data.dtype not in (np.float32, np.uint8):
         raise ValueError(f"a map is float32, uint8 or bool, not {data.dtype}")
     header = like.header.copy()
@@ -89,9 +89,14 @@ def write_map(path: Path, data: npt.NDArray[Any], like: Volume, description: str
     header["descrip"] = description.encode("ascii", "replace")[:79]
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     # No affine beside the header: nibabel then leaves sform, qform and their codes alone; slope and offset it resets.
-    content = kind(data.reshape(header.get_data_shape()), None, header).to_bytes()
-    with atomic_write(path) as part:
-        part.write_bytes(gzip.compress(content, 1, mtime=0) if _named_gz(path) else content)
+    image = kind(data.reshape(header.get_data_shape()), None, header)
+    with atomic_write(path) as part, part.open("wb") as file:
+        if _named_gz(path):
+            # Neither a name nor a time goes into the file, so that equal maps are equal files.
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)
 
 
 def _named_gz(path: Path) -> bool:

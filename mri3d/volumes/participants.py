@@ -17,7 +17,8 @@ def read_ages(source: Path | str) -> dict[str, float]:
     if not table.is_file():
         return {}
     ages = {}
-    with open(table, newline="", encoding="utf-8-sig") as lines:
+    # names and ages are ASCII; what another encoding made of the other columns does not matter
+    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
         for row in csv.DictReader(lines, delimiter="\t"):
             try:
                 person, age = row["participant_id"], float(row["age"])

@@ -85,7 +85,7 @@ def make_detection() -> Callable[..., Detection]:
         volume_ml = float(np.count_nonzero(lesion) * grid.voxel_ml)
         detection = Detection(
             subject=Subject(name, name, PurePosixPath("."), {"T1w": path}),
-            volume=Volume(data, grid, nib.Nifti1Header(), path),
+            volume=Volume(data, grid, nib.Nifti1Image(data, grid.affine).header, path),
             brain=brain,
             brain_source="deepbet",
             alignment_dice=0.93,

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from mri3d.reporting.page import MAPS, write_page
+from mri3d.errors import Mri3dError
+from mri3d.reporting.page import LINKS, write_page
 from mri3d.reporting.table import Row, failed_row, row_of
 from mri3d.scoring.detection import Detection, Score
 from mri3d.volumes.subject import Subject
@@ -51,7 +52,8 @@ def row(make: Callable[..., Detection], name: str, score: float, decision: str, 
 
 
 def failed(name: str, message: str) -> Row:
-    return failed_row(Subject(name, name, PurePosixPath("."), {"T1w": Path(f"{name}.nii")}), message, Path("."))
+    subject = Subject(name, name, PurePosixPath("."), {"T1w": Path(f"{name}.nii")})
+    return failed_row(subject, Mri3dError(subject.reference, "a head", message, "Look at it"), Path("."))
 
 
 def test_the_summary_counts_and_the_worst_come_first(make_detection: Callable[..., Detection], tmp_path: Path) -> None:
@@ -137,6 +139,9 @@ def test_uncalibrated_subjects_are_explained(make_detection: Callable[..., Detec
 
 
 def test_every_kind_of_map_of_the_contract_is_known() -> None:
-    assert {"_error.nii.gz", "_zscore.nii.gz", "_anomaly.nii.gz", "_recon.nii.gz", "_signed.nii.gz", ".json"} == set(
-        MAPS
-    )
+    assert {"_error.nii.gz", "_zscore.nii.gz", "_anomaly.nii.gz", "_recon.nii.gz", ".json"} == set(LINKS)
+
+
+def test_a_name_that_leaves_no_room_for_an_ending_has_no_links(tmp_path: Path) -> None:
+    write_page(tmp_path / "report.html", [failed("n" * 245, "too long")], {})
+    assert [link for link in Page(tmp_path / "report.html").links if link[0] != "#"] == []

@@ -47,11 +47,12 @@ def healthy(n: int, seed: int) -> list[Item]:
     """Gaussian images in brains that are not all alike."""
     rng = np.random.default_rng(seed)
     items: list[dict[str, Any]] = []
-    for _ in range(n):
+    for i in range(n):
         mask = np.zeros(GRID.shape, bool)
         mask[tuple(slice(rng.integers(0, 2), rng.integers(26, 29)) for _ in range(3))] = True
         image = np.where(mask, rng.normal(size=GRID.shape), 0).astype(np.float32)
-        items.append({"image": torch.from_numpy(image)[None], "mask": torch.from_numpy(mask)[None]})
+        tensors = {"image": torch.from_numpy(image)[None], "mask": torch.from_numpy(mask)[None]}
+        items.append({"participant": f"sub-{i}", **tensors})
     return items
 
 
@@ -134,3 +135,26 @@ def test_four_subjects_are_too_few(tmp_path: Path):
     with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4"):
         calibrator(Scorer()).run(healthy(4, seed=0), tmp_path, CHAIN)
     assert not (tmp_path / "models").exists()
+
+
+def test_no_scan_is_scored_by_statistics_that_hold_another_scan_of_the_same_person(tmp_path: Path):
+    scorer = Scorer(0.0, 1e-9)
+    items = healthy(7, seed=8)
+    items[1]["image"][0, 14, 14, 14] = items[4]["image"][0, 14, 14, 14] = 30.0  # one lesion, seen twice
+    items[4]["participant"] = items[1]["participant"]
+    found = calibrator(scorer).run(items, tmp_path / "all", CHAIN)
+    others = [item for i, item in enumerate(items) if i not in (1, 4)]
+    calibrator(scorer).run(others, tmp_path / "others", CHAIN)
+    normative = Normative.load(tmp_path / "others" / "models")
+    both = [float(normative.zscore(i, m).max()) for i, m in zip(*arrays([items[1], items[4]]), strict=True)]
+    assert len(found.scores) == 6  # people, so that the p-value's n counts them
+    assert found.scores[1] == pytest.approx(max(both), rel=1e-3)
+    assert found.judge(1e9).p_value == pytest.approx(1 / 7)
+
+
+def test_scans_of_four_people_are_too_few(tmp_path: Path):
+    items = healthy(8, seed=0)
+    for i, item in enumerate(items):
+        item["participant"] = f"sub-{i % 4}"
+    with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4"):
+        calibrator(Scorer()).run(items, tmp_path, CHAIN)

@@ -83,7 +83,7 @@ def test_no_file_is_no_calibration(tmp_path: Path):
 def test_a_damaged_file_is_a_bundle_error(tmp_path: Path, content: str):
     path = tmp_path / "calibration.json"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(BundleError, match="Calibrate the bundle again"):
+    with pytest.raises(BundleError, match="Train the bundle again, or restore the file"):
         Calibration.load(path)
 
 

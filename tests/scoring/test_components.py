@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,3 +112,15 @@ def test_mask_and_components_tell_the_same(seed: int, threshold: float, min_ml: 
     assert all(c.mean_z <= c.peak_z for c in components)
     if components:
         assert max(c.peak_z for c in components) == data[mask].max()
+
+
+def test_a_small_region_of_a_large_volume_costs_little_memory():
+    grid = Grid((160, 160, 160), np.eye(4))
+    data = np.zeros(grid.shape, np.float32)
+    data[70:80, 90:95, 100] = 5
+    tracemalloc.start()
+    mask, components = find_components(data, grid, 3.0, 0.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mask.sum() == 50 and components[0].peak_mm == (70, 90, 100)
+    assert peak < 2 * data.size, "bytes: the mask, and no labels of the whole"

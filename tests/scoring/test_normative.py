@@ -162,5 +162,5 @@ def test_a_damaged_file_is_a_bundle_error_that_says_what_to_do(tmp_path: Path, d
         path.unlink()
     else:
         path.write_bytes(contents[damage])
-    with pytest.raises(BundleError, match="Calibrate the bundle again"):
+    with pytest.raises(BundleError, match="Train the bundle again, or restore the file"):
         Normative.load(tmp_path)

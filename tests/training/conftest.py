@@ -65,7 +65,9 @@ def batches(seed: int, scale: float = 1.0) -> list[dict[str, torch.Tensor]]:
 def training(tmp_path: Path) -> Callable[..., Training]:
     """Makes the parts anew, as a new process would; the folder is all that stays."""
 
-    def make(folder: str = "run", epochs: int = 4, teach: float = 1.0, rate: float = 0.01) -> Training:
+    def make(
+        folder: str = "run", epochs: int = 4, teach: float = 1.0, rate: float = 0.01, patience: int = 99
+    ) -> Training:
         torch.manual_seed(0)
         network = ConvAutoEncoder(2, channels=(4, 4), latent_channels=2)
         optimizer = torch.optim.Adam(network.parameters(), rate)
@@ -80,7 +82,8 @@ def training(tmp_path: Path) -> Callable[..., Training]:
             **engine,
         )
         history = History(
-            place, validator, lambda: optimizer.param_groups[0]["lr"], lambda rows, path: drawn.append(len(rows))
+            place, validator, lambda: optimizer.param_groups[0]["lr"], lambda rows, path: drawn.append(len(rows)),
+            patience,
         )
         trainer = SupervisedTrainer(
             max_epochs=epochs,

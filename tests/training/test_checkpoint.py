@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from ignite.engine import Events
 
 from mri3d.models.autoencoder import ConvAutoEncoder
 from mri3d.models.weights import load_network
-from mri3d.training.checkpoint import latest_checkpoint
+from mri3d.training.checkpoint import CHECKPOINT
 from mri3d.training.history import read_history
 
 
@@ -72,21 +71,38 @@ def test_without_a_checkpoint_it_starts_at_the_beginning(training):
 def test_a_checkpoint_holds_the_whole_state_and_runs_no_code(training):
     parts = training()
     parts.run(kill_in_epoch=3)
-    kept = torch.load(latest_checkpoint(parts.folder), weights_only=True)
+    kept = torch.load(parts.folder / CHECKPOINT, weights_only=True)
     assert set(kept) == {"network", "optimizer", "scheduler", "trainer"}
     assert kept["trainer"]["max_epochs"] == 4
     assert kept["scheduler"]["last_epoch"] == 2  # the next epoch's rate, not the last one's
-    assert [path.name for path in parts.folder.glob("checkpoint*")] == ["checkpoint_epoch=2.pt"]
+    assert [path.name for path in parts.folder.glob("checkpoint*")] == [CHECKPOINT]
 
 
-def test_the_newest_checkpoint_is_the_one_written_last(tmp_path: Path):
-    assert latest_checkpoint(tmp_path) is None
-    for number, age in ((9, 300), (10, 100), (2, 200)):
-        path = tmp_path / f"checkpoint_epoch={number}.pt"
-        path.touch()
-        os.utime(path, (1e9 - age, 1e9 - age))
-    (tmp_path / "model.pt").touch()
-    assert latest_checkpoint(tmp_path).name == "checkpoint_epoch=10.pt"
+def test_a_kill_while_saving_leaves_the_state_before(training, monkeypatch):
+    parts = training()
+    parts.run(kill_in_epoch=3)
+    before = (parts.folder / CHECKPOINT).read_bytes()
+
+    def half(state, path):
+        Path(path).write_bytes(before[:100])
+        raise OSError("killed")
+
+    monkeypatch.setattr(torch, "save", half)
+    again = training()
+    with pytest.raises(OSError, match="killed"):
+        again.trainer.run()
+    assert (parts.folder / CHECKPOINT).read_bytes() == before
+
+
+def test_training_without_progress_ends_early_and_restarts_do_not_start_the_count_anew(training):
+    whole = training("whole", epochs=20, teach=4.0, rate=0.05, patience=3)
+    whole.run()
+    losses = [row["val_loss"] for row in read_history(whole.folder)]
+    assert len(losses) < 20
+    assert len(losses) - 1 - losses.index(min(losses)) == 3
+    again = training("whole", epochs=20, teach=4.0, rate=0.05, patience=3)
+    again.run()
+    assert len(read_history(again.folder)) == len(losses)
 
 
 def test_the_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(training):

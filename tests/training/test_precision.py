@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from mri3d.models.autoencoder import ConvAutoEncoder
-from mri3d.training.precision import AutocastInferer
+from mri3d.training.precision import AutocastInferer, has_bfloat16
 
 
 def test_output_weights_and_gradients_are_float32_and_the_arithmetic_is_not():
@@ -33,3 +34,18 @@ def test_autocast_ends_with_the_call():
 def test_further_arguments_reach_the_network():
     found = AutocastInferer()(torch.ones(2), lambda x, a, b: x * a + b, 3, b=4)
     assert found.tolist() == [7, 7]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch, native: bool):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert has_bfloat16(torch.device("cuda:1")) == native
+    assert has_bfloat16(torch.device("cpu"))
+
+
+def test_a_device_without_bfloat16_computes_in_float32():
+    linear = nn.Linear(3, 3, device="meta")
+    seen = []
+    linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    AutocastInferer()(torch.empty(1, 3, device="meta"), linear)
+    assert seen == [torch.float32]

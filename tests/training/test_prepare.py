@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from dataclasses import replace
@@ -10,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.data import CacheDataset
+from monai.transforms import Compose, ScaleIntensityd
 
-from mri3d.errors import UsageError
+from mri3d.errors import Mri3dError, UsageError
 from mri3d.grid import Grid
+from mri3d.training import prepare as module
 from mri3d.training.prepare import LoadPrepared, Prepared, prepare
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded, SubjectDataset
@@ -40,7 +44,7 @@ class StaysInPlace(Stage):
 @pytest.fixture(autouse=True)
 def _one_processor(monkeypatch: pytest.MonkeyPatch):
     """No worker processes: they take seconds to start."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(module, "_workers", lambda volumes, device: 1)
 
 
 @pytest.fixture
@@ -68,7 +72,8 @@ def test_items_come_back_as_they_were_made(subjects, tmp_path: Path):
     assert found.failures == ()
     for i, item in enumerate(found.load(found.participants)):
         made = source[i]
-        assert set(item) == {"image", "mask"}
+        assert set(item) == {"image", "mask", "participant"}
+        assert item["participant"] == f"sub-{i + 1}"
         assert (item["image"].dtype, item["mask"].dtype) == (torch.float32, torch.bool)
         assert item["image"].shape == (1, *MODEL.shape)
         assert torch.equal(item["mask"], made["mask"])
@@ -80,7 +85,15 @@ def test_items_are_picked_by_person(subjects, tmp_path: Path):
     found = prepare(dataset([*subjects[:2], replace(subjects[2], participant="sub-1")]), tmp_path / "cache")
     assert [Path(item["prepared"]) for item in found.of(["sub-1"])] == [found.files[0][1], found.files[2][1]]
     assert found.of([]) == found.of(["sub-9"]) == []
-    assert len(found.load(["sub-2", "sub-1"])) == 3
+    assert [item["participant"] for item in found.load(["sub-2", "sub-1"])] == ["sub-1", "sub-2", "sub-1"]
+
+
+def test_training_gets_tensors_alone(subjects, tmp_path: Path):
+    found = prepare(dataset(subjects), tmp_path / "cache")
+    chain = Compose([LoadPrepared(), ScaleIntensityd("image")])
+    items = CacheDataset(found.of(found.participants), chain, num_workers=None, progress=False)
+    assert set(items[0]) == {"image", "mask"}
+    assert all(isinstance(value, torch.Tensor) for value in items[0].values())
 
 
 def test_a_bad_volume_is_left_out_and_named(subjects, tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -161,8 +174,64 @@ def test_two_copies_of_one_file_are_two_entries(subjects, tmp_path: Path):
 def test_not_one_usable_volume_is_an_error_that_names_the_cause(subjects, tmp_path: Path):
     for subject in subjects:
         subject.reference.write_bytes(b"no NIfTI")
-    with pytest.raises(UsageError, match=r"at least one usable volume, found .*gzip-compressed NIfTI"):
+    with pytest.raises(UsageError, match=r"at least one usable volume, found 3 .*gzip-compressed NIfTI") as caught:
         prepare(dataset(subjects), tmp_path / "cache")
+    assert str(subjects[0].reference) in str(caught.value)
+    assert ".." not in str(caught.value).replace(str(tmp_path), "")
+    assert str(caught.value).count("expected") == 2
+
+
+def test_what_is_left_out_is_written_down_and_no_longer_once_it_is_mended(subjects, tmp_path: Path):
+    good, report = subjects[1].reference.read_bytes(), tmp_path / "training" / "excluded.json"
+    subjects[1].reference.write_bytes(b"no NIfTI")
+    found = prepare(dataset(subjects), tmp_path / "cache", report=report)
+    assert json.loads(report.read_text()) == [{"subject": "sub-2_T1w", "cause": found.failures[0][1]}]
+    subjects[1].reference.write_bytes(good)
+    prepare(dataset(subjects), tmp_path / "cache", report=str(report))
+    assert json.loads(report.read_text()) == []
+
+
+class RunsOut(Stage):
+    """A step that fails for a reason that is not the subject's."""
+
+    name = "runs_out"
+
+    def apply(self, item: Item) -> Item:
+        if item["case"].subject.participant == "sub-2":
+            raise MemoryError("no room")
+        return item
+
+
+def test_an_error_that_is_not_the_subject_s_ends_the_training(subjects, tmp_path: Path):
+    with pytest.raises(Mri3dError, match=r"sub-2_T1w.*MemoryError: no room"):
+        prepare(dataset(subjects, RunsOut()), tmp_path / "cache")
+
+
+def test_such_an_error_crosses_the_process_border(subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_workers", lambda volumes, device: 2)
+    bare = SubjectDataset(subjects[1:], Guarded([RunsOut()]), MODEL)
+    with pytest.raises(Mri3dError, match=r"sub-2_T1w.*MemoryError: no room"):
+        prepare(bare, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("volumes", "processors", "device", "workers"),
+    [(100, 4, "cpu", 4), (3, 4, "cpu", 3), (100, 64, "cpu", 8), (100, 64, "cuda:1", 2), (1, 64, "cuda", 1)],
+)
+def test_processes_fit_the_machine(monkeypatch: pytest.MonkeyPatch, volumes, processors, device, workers):
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
+    assert module._workers(volumes, torch.device(device)) == workers
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert module._workers(volumes, torch.device(device)) == workers
+
+
+def test_changed_code_does_not_take_an_old_cache(subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = prepare(dataset(subjects), tmp_path / "cache")
+    monkeypatch.setattr("mri3d.transforms.dataset.PREPROCESSING_VERSION", 999)
+    second = prepare(dataset(subjects), tmp_path / "cache")
+    assert not {path for _, path in first.files} & {path for _, path in second.files}
 
 
 def test_a_prepared_file_runs_no_code(tmp_path: Path):

@@ -116,3 +116,25 @@ def test_a_stored_split_is_kept_whatever_would_be_drawn_now(tmp_path: Path):
     again = keep_split(path, PEOPLE[:50], {**SHARES, "train": 0.7, "test": 0.0}, seed=1)
     assert again == first
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "calibration"])
+def test_a_stored_split_that_leaves_a_part_without_anybody_is_refused(tmp_path: Path, part: str):
+    path = tmp_path / "split.json"
+    stored = keep_split(path, PEOPLE, SHARES, 0)
+    rest = [person for person in PEOPLE if person not in getattr(stored, part)]
+    with pytest.raises(UsageError, match=f"nobody of them in its part {part}.*mri3d train") as caught:
+        keep_split(path, rest, SHARES, 0)
+    assert caught.value.where == str(path)
+
+
+def test_a_stored_split_of_other_people_is_refused(tmp_path: Path):
+    keep_split(tmp_path / "split.json", PEOPLE, SHARES, 0)
+    with pytest.raises(UsageError, match="a split of these 30 participants"):
+        keep_split(tmp_path / "split.json", [f"patient-{i}" for i in range(30)], SHARES, 0)
+
+
+def test_a_split_without_a_test_part_is_kept(tmp_path: Path):
+    shares = {"train": 0.7, "validation": 0.1, "calibration": 0.2}
+    first = keep_split(tmp_path / "split.json", PEOPLE, shares, 0)
+    assert keep_split(tmp_path / "split.json", PEOPLE, shares, 0) == first

@@ -14,8 +14,9 @@ import torch
 
 from mri3d.errors import ContentError, Mri3dError
 from mri3d.grid import Grid
+from mri3d.transforms import dataset as module
 from mri3d.transforms.case import Case, Item, Stage
-from mri3d.transforms.dataset import Each, Guarded, SubjectDataset, collate
+from mri3d.transforms.dataset import PREPROCESSING_VERSION, Each, Guarded, SubjectDataset, collate
 from mri3d.transforms.intensity import NormaliseIntensity
 from mri3d.transforms.model_grid import ToModelGrid
 from mri3d.transforms.source import FindBrain
@@ -75,7 +76,7 @@ def test_an_error_is_noted_and_later_stages_pass_the_item_by():
     assert isinstance(found["case"].error, ContentError)
     assert found["case"].error.found == "a cat"
     assert (found["image"] == 2).all()
-    assert set(found["case"].seconds) == {"fill"}
+    assert set(found["case"].seconds) == {"fill", "fail"}
     assert chain(item_of("sub-3"))["case"].error is None
     assert count._seen == ["sub-3"]
 
@@ -93,7 +94,26 @@ def test_an_unexpected_exception_names_file_step_and_reason(caplog: pytest.LogCa
     assert error.where == "sub-2.nii.gz"
     assert "Fail" in error.expected
     assert error.found == "ZeroDivisionError: by zero"
+    assert [(record.name, record.levelname) for record in caplog.records] == [("mri3d.debug", "DEBUG")]
     assert "Traceback" in caplog.text
+    assert "ZeroDivisionError: by zero" in caplog.text
+
+
+def test_an_error_a_user_can_mend_has_no_traceback(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.DEBUG):
+        Guarded([Fail()])(item_of("sub-2"))
+    assert caplog.text == ""
+
+
+def test_the_time_of_the_stage_that_failed_counts():
+    class Slow(Fail):
+        def apply(self, item: Item) -> Item:
+            time.sleep(0.02)
+            return super().apply(item)
+
+    for error in (None, ValueError("odd")):
+        found = Guarded([Slow(names=()), Slow(error=error)])(item_of("sub-2"))
+        assert 0.04 <= found["case"].seconds["fail"] < 1
 
 
 def test_an_interrupt_is_no_failure_of_the_volume():
@@ -122,6 +142,7 @@ def test_settings_are_plain_and_leave_out_what_is_private():
     other = Guarded([FindBrain("cuda"), ToModelGrid(GRID), NormaliseIntensity(97.0)]).settings()
     assert one == other
     assert one == [
+        PREPROCESSING_VERSION,
         ["FindBrain", {}],
         ["ToModelGrid", {"grid": GRID.as_dict()}],
         ["NormaliseIntensity", {"ceiling": 1.5, "percentile": 97.0}],
@@ -135,6 +156,12 @@ def test_settings_differ_where_items_would():
     others = [[ToModelGrid(shifted), base[1]], [base[0], NormaliseIntensity(99.0)], base[::-1], base[:1]]
     settings = [json.dumps(Guarded(chain).settings()) for chain in (base, *others)]
     assert len(set(settings)) == len(settings)
+
+
+def test_settings_differ_where_the_code_does(monkeypatch: pytest.MonkeyPatch):
+    before = Guarded([FindBrain()]).settings()
+    monkeypatch.setattr(module, "PREPROCESSING_VERSION", PREPROCESSING_VERSION + 1)
+    assert Guarded([FindBrain()]).settings() != before
 
 
 def test_a_failure_is_an_item_of_zeros_at_its_place():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mri3d.errors import PreprocessingError
 from mri3d.transforms.case import Case, Item
 from mri3d.transforms.intensity import CorrectBias, NormaliseIntensity
 from tests.helpers import subject_of
@@ -86,7 +87,7 @@ def test_the_percentile_of_the_brain_alone_becomes_one():
 
 
 def test_values_end_at_zero_and_at_the_ceiling():
-    image = np.linspace(-50, 100, 1000).reshape(10, 10, 10)
+    image = np.linspace(-1, 100, 1000).reshape(10, 10, 10)
     image[0, 0, 0], image[0, 0, 1] = 1e5, -1e5
     item = item_of(image, np.ones(image.shape, bool))
     before = item["image"].clone()
@@ -95,3 +96,29 @@ def test_values_end_at_zero_and_at_the_ceiling():
     assert found.max() == pytest.approx(1.2)
     assert found[0, 0, 0, 0] == pytest.approx(1.2)
     assert torch.equal(item["image"], before)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.zeros(1000), "a 98th percentile of 0"),
+        (np.r_[np.zeros(990), np.ones(10)], "a 98th percentile of 0"),
+        (np.linspace(-100, -1, 1000), "100% below 0"),
+        (np.linspace(-50, 50, 1000), "50% below 0"),
+        (np.linspace(-3, 97, 1000), "3% below 0"),
+        (np.full(1000, np.nan), "a 98th percentile of nan"),
+    ],
+    ids=["empty", "nearly empty", "negative", "standardised", "a little too negative", "no numbers"],
+)
+def test_a_brain_without_a_scale_is_refused_with_the_file(values: np.ndarray, found: str):
+    item = item_of(values.reshape(10, 10, 10), np.ones((10, 10, 10), bool))
+    with pytest.raises(PreprocessingError, match=found) as caught:
+        NormaliseIntensity()(item)
+    assert caught.value.where == "head.nii.gz"
+
+
+def test_a_few_negative_voxels_are_no_reason_to_refuse_a_brain():
+    image = np.linspace(-1.9, 98.1, 1000).reshape(10, 10, 10)
+    found = NormaliseIntensity()(item_of(image, np.ones(image.shape, bool)))["image"]
+    assert (found >= 0).all()
+    assert found.isfinite().all()

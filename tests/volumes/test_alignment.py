@@ -9,6 +9,7 @@ import pytest
 from mri3d.errors import AlignmentError
 from mri3d.grid import Affine, Grid
 from mri3d.transforms.resampling import resample
+from mri3d.volumes import alignment as module
 from mri3d.volumes.alignment import Alignment, align, load_template
 from mri3d.volumes.volume import BoolArray, Volume
 from tests.helpers import ellipsoid, head_grid, rotation_about, volume_of
@@ -103,6 +104,16 @@ def test_a_brain_s_outline_without_its_anatomy_is_refused(noise: float):
     data = np.random.default_rng(0).normal(100, noise, grid.shape) * mask
     with pytest.raises(AlignmentError, match="correlation"):
         align(volume_of(data, grid), mask)
+
+
+@pytest.mark.parametrize(("dice", "correlation"), [(0.95, np.nan), (np.nan, 0.5), (0.87, 0.5), (0.95, 0.19)])
+def test_a_quality_that_is_low_or_no_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, dice: float, correlation: float
+):
+    monkeypatch.setattr(module, "_register", lambda *_: np.eye(4))
+    monkeypatch.setattr(module, "_judge", lambda *_: Alignment(np.eye(4), dice, correlation))
+    with pytest.raises(AlignmentError, match=f"Dice {dice:.2f}, correlation {correlation:.2f}"):
+        align(*moved(np.eye(4)))
 
 
 def test_the_template_is_a_brain_in_mni_space():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from mri3d.errors import BrainError
 from mri3d.grid import Grid
@@ -132,3 +137,42 @@ def test_the_area_a_scan_cuts_off_is_in_square_centimetres_on_any_voxels():
     mask[3:5, 11, 6] = True  # 2 voxels of 2 x 5 mm
     mask[4:9, 5, 13] = True  # 5 voxels of 2 x 3 mm
     assert cut_area(mask, grid) == pytest.approx(1.2 + 0.2 + 0.3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1", "mps"])
+def test_deepbet_runs_on_the_device_asked_for_and_no_other(monkeypatch: pytest.MonkeyPatch, device: str):
+    class Model:
+        def to(self, device: str) -> None:
+            self.device = device
+
+    class Extraction:
+        def __init__(self, no_gpu: bool = False) -> None:
+            assert no_gpu  # or it takes the GPU it prefers
+            self.model, self.bbox_model = Model(), Model()
+
+    monkeypatch.setattr("deepbet.bet.BrainExtraction", Extraction)
+    network = module._network.__wrapped__(device)
+    assert network.model.device == network.bbox_model.device == device
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 0.9), st.booleans())
+def test_the_support_is_the_largest_region_with_its_holes(seed: int, share: float, fortran: bool):
+    rng = np.random.default_rng(seed)
+    data = np.zeros((14, 9, 11), np.float32, order="F" if fortran else "C")
+    data[2:12, 1:8, 3:9] = np.where(rng.random((10, 7, 6)) < share, rng.normal(size=(10, 7, 6)), 0)
+    labels, _ = ndimage.label(data != 0)
+    sizes = np.bincount(labels.ravel())[1:]
+    wanted = ndimage.binary_fill_holes(labels == 1 + np.argmax(sizes)) if len(sizes) else np.zeros(data.shape, bool)
+    assert (module._support(data) == wanted).all()
+
+
+def test_the_support_of_a_small_brain_in_a_large_volume_takes_little_memory():
+    data = np.zeros((200, 200, 200), np.float32)
+    data[80:120, 80:120, 80:120] = 1
+    tracemalloc.start()
+    found = module._support(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.sum() == 40**3
+    assert peak < 2 * data.size  # bytes; labels of the whole volume alone are four a voxel

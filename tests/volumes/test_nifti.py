@@ -402,6 +402,17 @@ def test_writing_twice_gives_the_same_bytes_and_leaves_the_source_alone(tmp_path
     assert source.read_bytes() == before and volume.header.binaryblock == header
 
 
+def test_a_map_is_written_without_a_second_copy_of_it(tmp_path: Path, ending: str) -> None:
+    volume = read_volume(write_nifti(tmp_path / "a.nii", head_grid(spacing=(2, 2, 2))))
+    noise = np.random.default_rng(0).normal(size=volume.grid.shape).astype(np.float32)  # does not compress
+    for data in (noise, np.asarray(noise > 0)):
+        tracemalloc.start()
+        write_map(tmp_path / f"map{ending}", data, volume)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 0.75 * data.nbytes
+
+
 unit = st.floats(-1, 1).filter(lambda value: abs(value) > 1e-3)
 
 

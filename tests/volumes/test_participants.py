@@ -46,3 +46,8 @@ def test_where_there_is_no_table_no_age_is_known(tmp_path: Path):
     assert read_ages(tmp_path / "sub-01_T1w.nii.gz") == {}
     (tmp_path / "list.csv").write_text("image\n")
     assert read_ages(tmp_path / "list.csv") == {}
+
+
+def test_another_encoding_costs_no_age(tmp_path: Path):
+    text = "participant_id\tsite\tage\nsub-01\tZürich\t34\nsub-02\tGenève\t50\n"
+    assert read_ages(table(tmp_path, text, "latin-1")) == {"sub-01": 34.0, "sub-02": 50.0}

@@ -1,0 +1,157 @@
+"""Recipes: what a detector is made from, and the bundle configs that are built from them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mri3d import __version__
+from mri3d.errors import UsageError
+from mri3d.resources import configs_dir
+from mri3d.volumes.atomic import write_json, write_text
+
+COMMON = "common"
+LAYERS = {"train": ("train",), "inference": ("inference",), "evaluate": ("inference", "evaluate")}
+"""What each workflow's config is merged from, on top of ``common`` and the recipe; later parts win."""
+
+RECORD = "recipe.json"
+"""What a bundle's configs were built from: the recipe's name and the overrides."""
+
+
+def recipes() -> tuple[str, ...]:
+    """Names of the recipes that ``train`` takes."""
+    return tuple(sorted(path.stem for path in configs_dir().glob("*.yaml") if path.stem not in (COMMON, *LAYERS)))
+
+
+def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = None) -> None:
+    """Write a bundle's configs, metadata and documents from a recipe; weights and documents already there stay.
+
+    Args:
+        recipe: the name of a shipped recipe, or a YAML file.
+        root: the bundle's folder.
+        overrides: config keys, with ``.``, ``#`` or ``::`` between levels, to new values.
+
+    Raises:
+        UsageError: no such recipe, or a key that it does not have; nothing is written then.
+    """
+    configs = merge(recipe, overrides or {})
+    for workflow, config in configs.items():
+        write_text(root / "configs" / f"{workflow}.yaml", _dump(config))
+    write_json(root / "configs" / "metadata.json", _metadata(root, configs["inference"]))
+    # a file's name alone: its folder is of no use elsewhere
+    name = str(recipe) if str(recipe) in recipes() else Path(recipe).name
+    write_json(root / "configs" / RECORD, {"recipe": name, "overrides": dict(overrides or {})})
+    assets = configs_dir() / "bundle"
+    for source, target in (
+        ("logging.conf", "configs/logging.conf"), ("LICENSE", "LICENSE"), ("README.md", "docs/README.md"),
+    ):
+        if not (root / target).exists():
+            write_text(root / target, (assets / source).read_text(encoding="utf-8").replace("{name}", root.name))
+
+
+def merge(recipe: str | Path, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The configs of a recipe by workflow, overrides applied to each that has the key.
+
+    Raises:
+        UsageError: no such recipe, or a key that none of its configs has.
+    """
+    base = [_read(COMMON), _read_recipe(recipe)]
+    configs = {workflow: _merged([*base, *map(_read, layers)]) for workflow, layers in LAYERS.items()}
+    for workflow, config in configs.items():
+        if workflow != "train":
+            config.pop("training", None)
+    for key, value in overrides.items():
+        replaced = {workflow for workflow, config in configs.items() if replace_key(config, key, value)}
+        if not replaced:
+            raise unknown_key(key, configs.values())
+    return configs
+
+
+def replace_key(config: dict[str, Any], key: str, value: Any) -> bool:
+    """Set a nested key that exists; False where it does not."""
+    *path, last = re.split(r"::|[#.]", key)
+    node: Any = config
+    for name in path:
+        node = node.get(name) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node:
+        return False
+    node[last] = value
+    return True
+
+
+def unknown_key(key: str, configs: Iterable[Mapping[str, Any]]) -> UsageError:
+    """The error for a key that no config has, with those that look like it."""
+    known = sorted({name for config in configs for name in _dotted(config)})
+    close = difflib.get_close_matches(key, known, n=3)
+    remedy = f"Close to it: {', '.join(close)}" if close else "The bundle's configs show what can be set"
+    return UsageError(f"--set {key}", "a key of the configuration", "none of that name", remedy)
+
+
+def literal(path: Path | str) -> str:
+    """A path as a config value: absolute, so that MONAI takes no leading ``$``, ``@`` or ``%`` for its own syntax."""
+    return os.path.abspath(path)
+
+
+def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in config.items():
+        if key not in ("imports", "_meta_") and not str(key).startswith("_"):
+            yield prefix + key
+            if isinstance(value, Mapping):
+                yield from _dotted(value, f"{prefix}{key}.")
+
+
+def _read(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((configs_dir() / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def _read_recipe(recipe: str | Path) -> dict[str, Any]:
+    if str(recipe) in recipes():
+        return _read(str(recipe))
+    path, known = Path(recipe), f"one of {', '.join(recipes())}, or a YAML file"
+    if not path.is_file() or path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"--recipe {recipe}", known, "neither", "Mend the name")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--recipe {recipe}", "a YAML file", reason, "Mend the file") from error
+    if not isinstance(content, dict) or not {"network_def", "training"} <= set(content):
+        raise UsageError(f"--recipe {recipe}", "a recipe with network_def and training", "another", "Mend the file")
+    return content
+
+
+def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Later parts win; imports add up."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged.update({key: value for key, value in part.items() if key != "imports"})
+    imports = [line for part in parts for line in part.get("imports", [])]
+    return {"imports": imports, **merged}
+
+
+def _dump(config: dict[str, Any]) -> str:
+    header = "# Built from mri3d's recipes by `mri3d bundle build`; self-contained."
+    return f"{header}\n{yaml.safe_dump(config, sort_keys=False, width=120, allow_unicode=True)}"
+
+
+def _metadata(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Base metadata with what follows from the recipe filled in; a version history already there is kept."""
+    base: dict[str, Any] = json.loads((configs_dir() / "bundle" / "metadata.json").read_text(encoding="utf-8"))
+    own = root / "configs" / "metadata.json"
+    if own.exists():
+        kept = json.loads(own.read_text(encoding="utf-8"))
+        base.update({key: kept[key] for key in ("version", "changelog", "name", "description") if key in kept})
+    base["required_packages_version"] = {**base["required_packages_version"], "mri3d": __version__}
+    modalities, shape = config["modalities"], config["grid"]["shape"]
+    for side, entry in (("inputs", "image"), ("outputs", "pred")):
+        data = base["network_data_format"][side][entry]
+        data.update(num_channels=len(modalities), spatial_shape=list(shape))
+        data["channel_def"] = {str(i): name for i, name in enumerate(modalities)}
+    return base

@@ -1,0 +1,46 @@
+"""What the files of an output folder are called: all that a run may write there, or take away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Map(NamedTuple):
+    """A kind of map: its ``label`` in the report and the ``description`` in its header."""
+
+    label: str
+    description: str
+
+
+MAPS = {
+    "zscore": Map("z-map", "mri3d |z| against healthy subjects"),
+    "anomaly": Map("anomaly mask", "mri3d anomaly mask"),
+    "error": Map("error map", "mri3d |x - x_hat|, normalised intensity"),
+    "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
+}
+SIDECAR, PICTURE = ".json", ".png"
+TABLE, RUN, REPORT = "results.csv", "run.json", "report.html"
+
+
+def ending_of(kind: str) -> str:
+    """How the file of a kind of map ends."""
+    return f"_{kind}.nii.gz"
+
+
+ENDINGS = (SIDECAR, PICTURE, *map(ending_of, MAPS))
+"""The sidecar comes first: while it stands, so does all that it tells of."""
+
+
+def path_of(root: Path, key: str, ending: str) -> Path:
+    """Where the file of this ending lies below an output folder, for a :attr:`mri3d.volumes.subject.Subject.key`."""
+    return root / f"{key}{ending}"
+
+
+def clear(root: Path, key: str) -> None:
+    """Take away what an earlier run left of a subject, its sidecar first."""
+    for ending in ENDINGS:
+        path = path_of(root, key, ending)
+        if os.path.lexists(path):  # false, and no error, for a name that is too long to be there
+            path.unlink()

@@ -1,0 +1,273 @@
+"""What stands in an output folder is whole, of this run or of one that would have done the very same."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mri3d.errors import ContentError, UsageError
+from mri3d.grid import Grid
+from mri3d.reporting import output as module
+from mri3d.reporting import subject_files
+from mri3d.reporting.output import OutputFolder
+from mri3d.reporting.table import read_results
+from mri3d.scoring.detection import Detection
+from mri3d.transforms.case import Case
+from mri3d.volumes.nifti import write_map
+from mri3d.volumes.subject import Subject
+
+BUNDLE = {"name": "demo", "version": "1", "sha256": "ab12"}
+SETTINGS = {"min_ml": 0.5, "keep_reconstruction": False}
+MAPS = ("error", "zscore", "anomaly")
+
+
+class Study:
+    """Subjects with files that only have an identity, and runs over them that need no model."""
+
+    def __init__(self, root: Path, make: Callable[..., Detection]) -> None:
+        self.root, self.out, self.make = root, root / "out", make
+        self.subjects: list[Subject] = []
+
+    def add(self, name: str, mask: bool = False) -> Subject:
+        path, mask_path = self.root / "in" / f"{name}.nii.gz", self.root / "in" / f"{name}_mask.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+        if mask:
+            mask_path.write_text(name)
+        subject = Subject(name, name, PurePosixPath("."), {"T1w": path}, mask_path if mask else None)
+        self.subjects.append(subject)
+        return subject
+
+    def folder(self, existing: str = "refuse", **changes: Any) -> OutputFolder:
+        options = {"bundle": BUNDLE, "device": "cpu", "settings": SETTINGS} | changes
+        return OutputFolder(self.out, self.root / "in", self.subjects, existing=existing, **options)
+
+    def detection(self, subject: Subject, **changes: Any) -> Detection:
+        grid = Grid((40, 48, 40), np.diag([4.0, 4.0, 4.0, 1.0]))
+        return self.make(grid, **({"subject": subject} | changes))
+
+    def score(self, folder: OutputFolder, subject: Subject, **changes: Any) -> None:
+        detection = self.detection(subject, **changes)
+        folder.save(detection)
+        folder.record(Case(subject), detection)
+
+    def fail(self, folder: OutputFolder, subject: Subject) -> None:
+        error = ContentError(subject.reference, "a head", "noise", "Look at it")
+        folder.record(Case(subject, error=error), None)
+
+    def names(self) -> set[str]:
+        return {path.name for path in self.out.iterdir()}
+
+
+@pytest.fixture
+def study(tmp_path: Path, make_detection: Callable[..., Detection], monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr(subject_files, "draw_subject", lambda detection, path, template: path.write_bytes(b"png"))
+    monkeypatch.setattr(subject_files, "template_on", lambda grid: None)
+    return Study(tmp_path, make_detection)
+
+
+def files(name: str, *maps: str) -> set[str]:
+    return {f"{name}.json", f"{name}.png", *(f"{name}_{kind}.nii.gz" for kind in maps)}
+
+
+def test_a_subject_that_fails_keeps_nothing_of_an_earlier_run(study: Study) -> None:
+    a, b = study.add("a"), study.add("b")
+    first = study.folder()
+    for subject in (a, b):
+        study.score(first, subject)
+    (study.out / "a_notes.txt").touch()
+    again = study.folder("overwrite")
+    study.fail(again, a)
+    assert study.names() == files("b", *MAPS) | {"a_notes.txt", "results.csv"}, "b has not been reached"
+    study.fail(again, b)
+    again.finish()
+    assert "_zscore" not in (study.out / "report.html").read_text(encoding="utf-8").split("Open the maps")[0]
+
+
+def test_a_map_that_is_no_longer_written_does_not_outlive_its_run(study: Study) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a, reconstruction=np.zeros((40, 48, 40), np.float32))
+    assert study.names() == files("a", *MAPS, "recon") | {"results.csv"}
+    study.score(study.folder("overwrite"), a, anomaly=None, components=(), voxel_threshold=None)
+    assert study.names() == files("a", "error", "zscore") | {"results.csv"}
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_killed_while_overwriting_it_does_not_resume_with_maps_of_two_runs(
+    study: Study, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a)
+    left = iter(range(written))
+
+    def killed(*arguments: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        write_map(*arguments)
+
+    monkeypatch.setattr(subject_files, "write_map", killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.folder("overwrite").save(study.detection(a))
+    assert study.folder("resume").pending == (a,)
+    assert len(study.names()) == written + 1, "beside the table, nothing of the earlier run"
+
+
+def test_a_subject_that_fails_while_it_is_written_keeps_nothing(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = study.add("a")
+    folder = study.folder()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(subject_files, "draw_subject", full)
+    with pytest.raises(UsageError, match="No space left") as caught:
+        folder.save(study.detection(a))
+    assert len(study.names()) == len(MAPS)
+    folder.record(Case(a, error=caught.value), None)
+    assert study.names() == {"results.csv"}
+    assert "written to" in str(read_results(study.out / "results.csv")[0]["error"])
+
+
+def test_nothing_is_touched_before_a_subject_is_done(study: Study) -> None:
+    study.score(study.folder(), study.add("a"))
+    before = {path: path.stat().st_mtime_ns for path in study.out.iterdir()}
+    with pytest.raises(UsageError, match="results of a"):
+        study.folder("refuse")
+    study.folder("overwrite")
+    study.folder("resume", settings={})
+    assert {path: path.stat().st_mtime_ns for path in study.out.iterdir()} == before
+
+
+def test_what_would_be_done_again_in_the_same_way_is_resumed(study: Study) -> None:
+    a, b = study.add("a", mask=True), study.add("b")
+    first = study.folder()
+    study.score(first, a)
+    study.fail(first, b)
+    again = study.folder("resume")
+    assert again.pending == (b,)
+    old, new = first.rows["a"], again.rows["a"]
+    assert new | {"seconds": None} == old | {"seconds": None}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"min_ml": 2.0, "keep_reconstruction": False}},
+        {"settings": {"min_ml": 0.5, "keep_reconstruction": True}},
+        {"settings": {}},
+        {"bundle": BUNDLE | {"sha256": "cd34"}},
+    ],
+)
+def test_other_options_are_done_again(study: Study, changes: dict[str, Any]) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a)
+    assert study.folder("resume", **changes).pending == (a,)
+
+
+def test_another_mask_is_done_again(study: Study) -> None:
+    a = study.add("a", mask=True)
+    assert a.mask is not None
+    study.score(study.folder(), a)
+    assert study.folder("resume").pending == ()
+    os.utime(a.mask, ns=(0, 0))
+    assert study.folder("resume").pending == (a,)
+    study.subjects = [replace(a, mask=None)]
+    assert len(study.folder("resume").pending) == 1
+
+
+@pytest.mark.parametrize("ending", [".png", ".json", "_anomaly.nii.gz"])
+def test_a_subject_that_lacks_a_file_is_done_again(study: Study, ending: str) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a)
+    (study.out / f"a{ending}").unlink()
+    assert study.folder("resume").pending == (a,)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "no json", '{"bundle": {"sha256": "ab12"}, "seconds": 3}'])
+def test_a_sidecar_of_something_else_is_no_result(study: Study, content: str) -> None:
+    a = study.add("a")
+    study.out.mkdir()
+    (study.out / "a.json").write_text(content)
+    assert study.folder("resume").pending == (a,)
+
+
+@pytest.mark.parametrize("content", ["x,y\r\n1,2\r\n", "", "subject,input,status\r\na,b\r\n"])
+def test_a_table_of_something_else_does_not_stop_a_run_from_being_resumed(study: Study, content: str) -> None:
+    a, b = study.add("a"), study.add("b")
+    study.score(study.folder(), a)
+    (study.out / "results.csv").write_text(content)
+    again = study.folder("resume")
+    assert again.pending == (b,)
+    again.finish()
+    assert read_results(study.out / "results.csv")[0]["score"] == 0.0534567
+
+
+def test_the_line_of_a_resumed_subject_is_that_of_its_maps(study: Study) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a)
+    other = replace(study.detection(a).score, value=0.9)
+    study.folder("overwrite").save(study.detection(a, score=other))  # and killed before the table is written
+    assert study.folder("resume").rows["a"]["score"] == 0.9
+
+
+def test_an_unknown_word_is_not_taken_for_overwrite(study: Study) -> None:
+    study.add("a")
+    with pytest.raises(UsageError, match="refuse or resume or overwrite"):
+        study.folder("resum")
+
+
+def test_a_subject_called_run_is_refused_and_one_in_a_folder_is_not(study: Study) -> None:
+    run = study.add("run")
+    with pytest.raises(UsageError, match=r"run\.nii\.gz.*run\.json"):
+        study.folder()
+    study.subjects = [replace(run, folder=PurePosixPath("sub"))]
+    assert len(study.folder().pending) == 1
+
+
+def test_an_input_is_never_replaced(study: Study) -> None:
+    study.out = study.root / "in"
+    study.add("a")
+    study.folder()
+    study.add("a_error")
+    with pytest.raises(UsageError, match=r"replace .*a_error\.nii\.gz"):
+        study.folder()
+
+
+def test_a_folder_that_cannot_be_written_is_told_as_such(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = study.add("a")
+    study.out.touch()
+    folder = study.folder()
+    with pytest.raises(UsageError, match="can be written to"):
+        folder.save(study.detection(a))
+    with pytest.raises(UsageError, match="can be written to"):
+        study.fail(folder, a)
+    with pytest.raises(UsageError, match="can be written to"):
+        folder.finish()
+
+
+def test_a_name_without_room_for_an_ending_fails_alone(study: Study) -> None:
+    long = study.add("n" * 245)
+    folder = study.folder()
+    with pytest.raises(UsageError, match="too long"):
+        folder.save(study.detection(long))
+    study.fail(folder, long)
+    folder.finish()
+    assert study.names() == {"results.csv", "run.json", "report.html"}
+
+
+def test_the_sidecar_tells_what_the_maps_rest_on(study: Study) -> None:
+    a = study.add("a", mask=True)
+    study.score(study.folder(), a)
+    made = json.loads((study.out / "a.json").read_text(encoding="utf-8"))
+    assert made["settings"] == SETTINGS
+    assert made["mask"]["path"] == str(a.mask)
+    assert made["inputs"]["T1w"]["bytes"] == 1
+    assert made["maps"] == sorted(MAPS)
+    assert module.TABLE in study.names()
