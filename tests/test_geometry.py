@@ -96,7 +96,7 @@ def test_map_lies_on_the_sources_grid(study, name, ending):
         else:
             np.testing.assert_array_equal(actual, expected)
     assert found.header.get_xyzt_units() == source.header.get_xyzt_units()
-    assert found.get_data_dtype() == (np.uint8 if ending == "anomaly" else np.float32)
+    assert found.get_data_dtype().newbyteorder("=") == (np.uint8 if ending == "anomaly" else np.float32)
 
     source, found = (sitk.ReadImage(str(path)) for path in (_source(study, name), _map(study, name, ending)))
     assert found.GetSize() == source.GetSize()
