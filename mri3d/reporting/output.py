@@ -16,7 +16,7 @@ from mri3d.errors import Mri3dError, UsageError
 from mri3d.reporting.names import ENDINGS, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
 from mri3d.reporting.page import write_page
 from mri3d.reporting.subject_files import origin_of, versions, write_detection
-from mri3d.reporting.table import Row, failed_row, row_of, row_of_sidecar, write_results
+from mri3d.reporting.table import Row, failed_row, read_results, row_of, row_of_sidecar, write_results
 from mri3d.scoring.detection import Detection
 from mri3d.transforms.case import Case
 from mri3d.volumes.atomic import write_json
@@ -56,11 +56,13 @@ class OutputFolder:
     ) -> None:
         self.root, self.subjects, self.bundle, self.device = Path(root), tuple(subjects), bundle, device
         self.source = Path(source) if Path(source).is_dir() else Path(source).parent
+        self._list = Path(source)
         self.settings = dict(settings or {})
         self._started = datetime.datetime.now(datetime.UTC)
         if existing not in EXISTING:
             raise UsageError("existing", " or ".join(EXISTING), repr(existing), "Mend the word")
         self._check_places()
+        self._check_owner()
         standing = [subject.key for subject in subjects if os.path.exists(path_of(self.root, subject.key, SIDECAR))]
         if existing == "refuse" and (standing or (self.root / TABLE).exists()):
             raise UsageError(
@@ -128,7 +130,11 @@ class OutputFolder:
     def _check_places(self) -> None:
         """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
         inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
-        taken = {_place(path): path for path in (self.root / RUN, *inputs)}
+        taken = {_place(path): path for path in (self.root / RUN, self._list, *inputs)}
+        for name in (TABLE, RUN, REPORT):
+            if _place(self.root / name) == _place(self._list):
+                remedy = "Choose another output folder"
+                raise UsageError(self._list, "an input that the run does not write", name, remedy)
         for subject in self.subjects:
             for ending in ENDINGS:
                 other = taken.get(_place(path_of(self.root, subject.key, ending)))
@@ -136,6 +142,27 @@ class OutputFolder:
                     found = f"a result that would replace {other}"
                     remedy = "Rename the input or choose another output folder"
                     raise UsageError(subject.reference, "results with names of their own", found, remedy)
+
+    def _check_owner(self) -> None:
+        """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
+        remedy = "Choose another output folder"
+        for subject in self.subjects:
+            for ending in (SIDECAR, PICTURE):
+                path = path_of(self.root, subject.key, ending)
+                # a picture without its sidecar may be left of a run that was killed, but not beside the input
+                may_be_left = ending == PICTURE and _place(path.parent) != _place(subject.reference.parent)
+                foreign = os.path.lexists(path) and not _is_ours(path_of(self.root, subject.key, SIDECAR))
+                if foreign and not may_be_left:
+                    raise UsageError(path, "an output folder of mri3d", "a file that it did not write", remedy)
+        known = {subject.key for subject in self.subjects}
+        table = self.root / TABLE
+        try:
+            others = [str(row["key"]) for row in read_results(table) if row["key"] not in known]
+        except (OSError, ValueError, KeyError, TypeError):
+            others = []  # no table, or none of ours: nothing of it is used
+        if others:
+            found = f"results of {', '.join(others[:3])}, which the input does not hold"
+            raise UsageError(self.root, "an output folder of this input", found, remedy)
 
     def _finished(self) -> dict[str, Row]:
         """Lines of the subjects whose files all stand and were made from these inputs by this bundle."""
@@ -163,3 +190,12 @@ class OutputFolder:
 def _place(path: Path) -> str:
     # Some file systems tell no capitals from small letters.
     return os.path.abspath(path).casefold()
+
+
+def _is_ours(sidecar: Path) -> bool:
+    """Whether a JSON is one that mri3d wrote for a subject."""
+    try:
+        made = json.loads(sidecar.read_text(encoding="utf-8"))
+        return "mri3d" in made["versions"] and "sha256" in made["bundle"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -191,11 +191,40 @@ def test_a_subject_that_lacks_a_file_is_done_again(study: Study, ending: str) ->
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "no json", '{"bundle": {"sha256": "ab12"}, "seconds": 3}'])
-def test_a_sidecar_of_something_else_is_no_result(study: Study, content: str) -> None:
-    a = study.add("a")
+@pytest.mark.parametrize("existing", ["refuse", "resume", "overwrite"])
+def test_a_sidecar_that_mri3d_did_not_write_is_never_replaced(study: Study, content: str, existing: str) -> None:
+    study.add("a")
     study.out.mkdir()
     (study.out / "a.json").write_text(content)
-    assert study.folder("resume").pending == (a,)
+    with pytest.raises(UsageError, match="did not write"):
+        study.folder(existing)
+    assert (study.out / "a.json").read_text() == content
+
+
+def test_a_picture_beside_the_input_is_never_replaced(study: Study) -> None:
+    study.out = study.root / "in"
+    study.add("a")
+    (study.out / "a.png").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="did not write"):
+        study.folder("overwrite")
+
+
+@pytest.mark.parametrize("existing", ["resume", "overwrite"])
+def test_results_of_other_subjects_are_not_lost_from_the_table(study: Study, existing: str) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a)
+    study.subjects = []
+    study.add("b")
+    with pytest.raises(UsageError, match="results of a, which the input does not hold"):
+        study.folder(existing)
+
+
+def test_a_datalist_in_the_output_folder_is_never_replaced(study: Study) -> None:
+    a = study.add("a")
+    study.out.mkdir()
+    for name in ("run.json", "results.csv", "a.json"):
+        with pytest.raises(UsageError):
+            OutputFolder(study.out, study.out / name, [a], bundle=BUNDLE, device="cpu", existing="overwrite")
 
 
 @pytest.mark.parametrize("content", ["x,y\r\n1,2\r\n", "", "subject,input,status\r\na,b\r\n"])
