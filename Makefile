@@ -14,12 +14,12 @@ PIP := $(BIN)/python -m pip
 demo: $(VENV)/installed
 	$(BIN)/mri3d demo
 
-# A worker that loads the networks takes 1 to 2 GB, so there are four at most. loadgroup keeps tests that carry the same
-# xdist_group mark, and the costly fixture they share, in one worker.
+# A worker that loads the networks takes 1 to 2 GB, so there are four at most. A file stays in one worker, and with it the
+# costly fixtures its tests share.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 # The stamps let a second call begin at once. torch comes first and alone, so that no other build of it is drawn in.
 $(VENV)/installed: setup.cfg constraints.txt

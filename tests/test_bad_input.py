@@ -12,15 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from mri3d.cli import main
 from mri3d.reporting.table import read_results
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
-
-pytestmark = pytest.mark.xdist_group("bad_input")
 
 GRID = head_grid("RAS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
 

@@ -14,8 +14,6 @@ from mri3d.cli import main
 from mri3d.errors import Mri3dError
 from mri3d.workflow import Summary
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def test_demo_finds_the_lesion_and_nothing_else(tmp_path):
     result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path), "--device", "cpu"])

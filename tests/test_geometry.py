@@ -15,8 +15,6 @@ from mri3d.reporting.table import read_results
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, rotation_about, write_nifti
 
-pytestmark = pytest.mark.xdist_group("geometry")
-
 MAPS = ("error", "zscore", "anomaly", "recon")
 SPACING = (1.5, 1.5, 1.5)
 SAME_VOXELS = ("ras", "las", "psr", "plain", "slope", "big_endian", "sform_only", "qform_only", "codes", "four_d")

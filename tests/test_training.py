@@ -24,8 +24,6 @@ from mri3d.training.history import read_history
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
 
-pytestmark = pytest.mark.xdist_group("training")
-
 GRID = head_grid("RAS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
 SUBJECTS = 12
 SMALL = (
