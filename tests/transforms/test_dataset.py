@@ -87,7 +87,7 @@ def test_an_item_that_failed_before_passes_a_second_chain_untouched():
 
 
 def test_an_unexpected_exception_names_file_step_and_reason(caplog: pytest.LogCaptureFixture):
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="mri3d.debug"):
         found = Guarded([Fail(error=ZeroDivisionError("by zero"))])(item_of("sub-2"))
     error = found["case"].error
     assert type(error) is Mri3dError
@@ -100,7 +100,7 @@ def test_an_unexpected_exception_names_file_step_and_reason(caplog: pytest.LogCa
 
 
 def test_an_error_a_user_can_mend_has_no_traceback(caplog: pytest.LogCaptureFixture):
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="mri3d.debug"):
         Guarded([Fail()])(item_of("sub-2"))
     assert caplog.text == ""
 
