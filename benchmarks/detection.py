@@ -1,10 +1,14 @@
-"""How well a bundle finds simulated lesions in healthy heads it has not seen, beside a plain intensity threshold.
+"""How well detectors find lesions in heads they have not seen, all on the same split, side by side.
 
-    python -m benchmarks.detection HEALTHY LESION_SHAPES --bundle bundles/brain_t1_cae -o OUT
+    python -m benchmarks.detection HEALTHY LESION_SHAPES --bundle B1 --bundle B2 -o OUT [--data FOLDER]
 
-HEALTHY is the data set the bundle was trained on. The bundle's test participants serve as test cases: each is scored as
-it is, with a clear and with a subtle lesion, put into the raw whole-head volume before any preprocessing. Thresholds
-come from the calibration participants alone. OUT gets ``metrics.json`` and ``table.md``.
+HEALTHY is the data set the bundles were trained on, all with one split. Its test participants serve as cases: each as
+it is, with a clear and with a subtle lesion, put into the raw whole-head volume before any preprocessing. FOLDER is a
+BIDS or BraTS data set with lesion masks, scored beside. Every case is brought onto the model grid once and scored by
+all bundles; thresholds are those the bundles hold, from calibration participants alone. Differences are to the first
+bundle. OUT gets ``metrics.json``, ``table.md`` and pictures of the last bundle's best, median and worst cases.
+
+Choices are made with ``--part validation``; the test participants are for the end.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,14 +27,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mri3d.volumes.truth import Who, find_truths, read_mask
 from tqdm import tqdm
 
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.detector import Detector
-from mri3d.evaluation import bootstrap, subjects, voxels
+from mri3d.evaluation import cohort
+from mri3d.evaluation.bootstrap import Estimate
 from mri3d.grid import Affine
 from mri3d.reporting.figure import draw_subject
 from mri3d.reporting.subject_files import template_on
+from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.detection import Detection
 from mri3d.volumes.alignment import align, load_template
 from mri3d.volumes.atomic import write_json, write_text
@@ -40,59 +47,86 @@ from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import Volume
 
-METHODS = {
-    "intensity": "intensity, deviation from the brain's median",
-    "residual": "raw residual of the autoencoder",
-    "zscore": "z-map (what mri3d reports)",
-}
 KINDS = {"clear": ("clear",), "subtle": ("subtle_bright", "subtle_dark")}
+COLUMNS = {
+    "voxel_ap": "voxel AP",
+    "voxel_ap_small": "AP under 5 ml",
+    "dice_best": "best Dice (label-chosen)",
+    "dice_normals": "Dice at the threshold of normals",
+    "subject_auroc": "subject AUROC",
+    "difference": "AP less the first's",
+}
+REPLICATES_SEED = 0
 CASES_A_SUBJECT = 3
 """Clean, clear and subtle, one after the other: a process that takes all three places the subject once."""
 
-NORMALS = 15
-"""Calibration subjects that give the thresholds of the methods a bundle holds none for."""
 
-TAIL = 0.999
-"""Share of healthy brain voxels below a voxel threshold."""
+@dataclass(frozen=True)
+class Job:
+    """A case and who is to score it.
+
+    Args:
+        bundles: folders.
+        subject: the volume.
+        case: what is put into it; of a real case nothing.
+        truth: the lesion mask of a real case.
+    """
+
+    bundles: tuple[str, ...]
+    subject: Subject
+    case: Case
+    truth: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One case under all methods: brain voxels' scores by method, their truth, the subject's score, and seconds."""
+    """A case under one bundle: what is measured, its lesion's volume, and the seconds that this bundle took."""
 
-    case: Case
-    maps: Mapping[str, np.ndarray]
-    truth: np.ndarray
-    scores: Mapping[str, float]
-    voxel_ml: float
-    flagged_ml: float
+    scan: cohort.Scan
+    lesion_ml: float
     seconds: float
 
 
-Job = tuple[str, Subject, Case]
-"""Bundle, the healthy subject, and what is done to it."""
-
-
-def score(job: Job) -> Scored:
-    """The case under all methods."""
-    start = time.perf_counter()
-    detection, truth = detect(job)
-    return _scored(job[2], detection, truth, time.perf_counter() - start)
+def score(job: Job) -> list[Scored]:
+    """The case under each of the bundles, in their order."""
+    results = []
+    item, truth, common = _preprocessed(job)
+    for bundle in job.bundles:
+        start = time.perf_counter()
+        detection = _detectors(job.bundles)[bundle].score(item)
+        seconds = common + time.perf_counter() - start
+        results.append(Scored(_measured(job, detection, truth, _min_ml(bundle)), _ml(truth, detection), seconds))
+    return results
 
 
 def detect(job: Job) -> tuple[Detection, np.ndarray]:
-    """Put the case's lesion, if it has one, into the raw volume, run the bundle on the file; detection and truth."""
-    bundle, subject, case = job
-    volume, brain, world = _placed(subject.reference)
-    truth = np.zeros(volume.data.shape, bool)
+    """What the last bundle makes of the case, and the truth."""
+    item, truth, _ = _preprocessed(job)
+    return _detectors(job.bundles)[job.bundles[-1]].score(item), truth
+
+
+def _preprocessed(job: Job) -> tuple[dict[str, Any], np.ndarray, float]:
+    """The case on the model grid, its truth on the source grid, and the seconds of the way there."""
+    detector = next(iter(_detectors(job.bundles).values()))
     with tempfile.TemporaryDirectory() as folder:
-        path = subject.reference
-        if case.lesion is not None:
-            shape = lesion_on_source(Path(case.lesion.shape), world, volume.grid, flipped=case.lesion.flipped)
-            data, truth = paste_lesion(volume.data, brain, shape, case.lesion.kind, case.lesion.strength)
-            path = Path(folder) / f"{subject.name}.nii.gz"
-            write_map(path, data, volume)
-        return _detector(bundle).detect(path), truth
+        path, truth = _simulated(job, Path(folder))
+        start = time.perf_counter()
+        return detector.preprocess(path), truth, time.perf_counter() - start
+
+
+def _simulated(job: Job, folder: Path) -> tuple[Path, np.ndarray]:
+    """The case's file, with its lesion put in if it is to have one, and the truth."""
+    path, lesion = job.subject.reference, job.case.lesion
+    if job.truth is not None:
+        return path, read_mask(job.truth, read_volume(path).grid)
+    volume, brain, world = _placed(path)
+    if lesion is None:
+        return path, np.zeros(volume.data.shape, bool)
+    shape = lesion_on_source(Path(lesion.shape), world, volume.grid, flipped=lesion.flipped)
+    data, truth = paste_lesion(volume.data, brain, shape, lesion.kind, lesion.strength)
+    path = folder / f"{job.subject.name}.nii.gz"
+    write_map(path, data, volume)
+    return path, truth
 
 
 @lru_cache(maxsize=1)
@@ -104,33 +138,40 @@ def _placed(path: Path) -> tuple[Volume, np.ndarray, Affine]:
 
 
 @lru_cache(maxsize=1)
-def _detector(bundle: str) -> Detector:
-    return Detector.load(bundle, device="cpu")
+def _detectors(bundles: tuple[str, ...]) -> Mapping[str, Detector]:
+    return {bundle: Detector.load(bundle, device="cpu") for bundle in bundles}
 
 
-def _scored(case: Case, detection: Detection, truth: np.ndarray, seconds: float) -> Scored:
-    inside = detection.volume.data[detection.brain]
-    assert detection.zscore is not None and detection.anomalous_ml is not None
-    maps = {
-        "intensity": np.abs(inside / np.median(inside) - 1).astype(np.float32),
-        "residual": detection.error[detection.brain],
-        "zscore": detection.zscore[detection.brain],
-    }
-    scores = {name: _top_mean(values) for name, values in maps.items()} | {"zscore": detection.score.value}
-    ml = detection.volume.grid.voxel_ml
-    return Scored(case, maps, truth[detection.brain], scores, ml, detection.anomalous_ml, seconds)
+@lru_cache
+def _min_ml(bundle: str) -> float:
+    import yaml
+
+    return float(yaml.safe_load((Path(bundle) / "configs" / "inference.yaml").read_text("utf-8"))["min_ml"])
 
 
-def _top_mean(values: np.ndarray, share: float = 0.001) -> float:
-    top = max(1, round(values.size * share))
-    return float(np.partition(values, -top)[-top:].mean())
+def _measured(job: Job, detection: Detection, truth: np.ndarray, min_ml: float) -> cohort.Scan:
+    assert detection.zscore is not None
+    return cohort.measure(
+        subject=job.case.subject,
+        abnormal=bool(truth.any()),
+        score=detection.score.value,
+        maps=cohort.Maps(detection.zscore, detection.brain, truth, detection.volume.grid.voxel_ml),
+        voxel_threshold=detection.voxel_threshold,
+        min_ml=min_ml,
+        fidelity={},
+        anomalous_ml=detection.anomalous_ml,
+    )
 
 
-def run(jobs: Sequence[Job], label: str) -> list[Scored]:
-    """Score all cases, a process a core."""
+def _ml(truth: np.ndarray, detection: Detection) -> float:
+    return float(truth.sum()) * detection.volume.grid.voxel_ml
+
+
+def run(jobs: Sequence[Job]) -> list[list[Scored]]:
+    """Score all cases under all bundles, a process a core."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_one_thread) as pool:
-        return list(tqdm(pool.map(score, jobs, chunksize=CASES_A_SUBJECT), total=len(jobs), desc=label, unit="case"))
+        return list(tqdm(pool.map(score, jobs, chunksize=CASES_A_SUBJECT), total=len(jobs), unit="case"))
 
 
 def _one_thread() -> None:
@@ -139,88 +180,131 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def measure(tested: Sequence[Scored], thresholds: Mapping[str, float]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Metrics by kind of lesion and method, each ``{"value", "ci95"}``."""
-    clean = [scored for scored in tested if scored.case.lesion is None]
-    results: dict[str, dict[str, dict[str, Any]]] = {}
-    for kind, members in KINDS.items():
-        lesioned = [s for s in tested if s.case.lesion is not None and s.case.lesion.kind in members and s.truth.any()]
-        small = [s for s in lesioned if s.case.lesion is not None and s.case.lesion.small]
-        results[kind] = {
-            name: {
-                "voxel_ap": _ranked(lesioned, name)["average_precision"],
-                "voxel_ap_small": _ranked(small, name).get("average_precision"),
-                "dice_best": _ranked(lesioned, name)["dice_best"],
-                "dice_normals": _at(lesioned, name, thresholds[name])["dice"],
-                "subject_auroc": subjects.ranking(
-                    [s.scores[name] for s in (*clean, *lesioned)],
-                    [False] * len(clean) + [True] * len(lesioned),
-                    [s.case.subject for s in (*clean, *lesioned)],
-                )["auroc"].as_dict(),
-                "healthy_ml_beyond": bootstrap.average(
-                    [float((s.maps[name] >= thresholds[name]).sum() * s.voxel_ml) for s in clean]
-                ).as_dict(),
-                "healthy_exceedance": bootstrap.average(
-                    [float((s.maps[name] >= thresholds[name]).mean()) for s in clean]
-                ).as_dict(),
-            }
-            for name in METHODS
-        }
-    return results
+def simulated_jobs(
+    bundles: tuple[str, ...], healthy: Path, shapes: Path, people: Sequence[str], seed: int
+) -> list[Job]:
+    """Three cases for each of the people."""
+    found = {subject.participant: subject for subject in discover(healthy).subjects}
+    template = load_template()
+    chosen = choose_shapes(shapes, seed, len(people), template.brain, template.grid)
+    return [Job(bundles, found[case.subject], case) for case in plan(people, chosen, seed)]
 
 
-def _cases(scored: Iterable[Scored], name: str) -> list[voxels.BrainVoxels]:
-    return [voxels.BrainVoxels(s.case.subject, s.maps[name], s.truth) for s in scored]
+def real_jobs(bundles: tuple[str, ...], folder: Path) -> list[Job]:
+    """The cases of a data set that have a lesion mask."""
+    found = discover(folder).subjects
+    truths = find_truths(folder, [Who(subject.key, subject.participant) for subject in found])
+    return [
+        Job(bundles, subject, Case(subject.participant, None), truths.known[subject.key].mask)
+        for subject in found
+        if subject.key in truths.known
+    ]
 
 
-def _ranked(scored: Sequence[Scored], name: str) -> dict[str, Any]:
-    return {key: value.as_dict() for key, value in voxels.ranking(_cases(scored, name), replicates=500).items()}
+def groups(jobs: Sequence[Job]) -> dict[str, list[int]]:
+    """Which cases are measured together: those of a kind of lesion, with the healthy scans beside."""
+    clean = [i for i, job in enumerate(jobs) if job.case.lesion is None and job.truth is None]
+    put_in = {i: job.case.lesion.kind for i, job in enumerate(jobs) if job.case.lesion is not None}
+    of = {name: clean + [i for i, kind in put_in.items() if kind in kinds] for name, kinds in KINDS.items()}
+    return {**of, "real": [i for i, job in enumerate(jobs) if job.truth is not None]}
 
 
-def _at(scored: Sequence[Scored], name: str, threshold: float) -> dict[str, Any]:
-    return {key: value.as_dict() for key, value in voxels.at_threshold(_cases(scored, name), threshold).items()}
+def measure(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], bundles: Sequence[str]) -> dict[str, Any]:
+    """Metrics by kind of lesion and bundle; see :func:`mri3d.evaluation.cohort.metrics`."""
+    measured: dict[str, Any] = {}
+    for kind, members in groups(jobs).items():
+        if not members:
+            continue
+        measured[kind] = {}
+        for index, bundle in enumerate(bundles):
+            calibration = Calibration.load(Path(bundle) / "models" / "calibration.json")
+            assert calibration is not None
+            scans = [results[i][index].scan for i in members]
+            small = [results[i][index].scan for i in members if _is_small(jobs[i])]
+            metrics = cohort.metrics(scans, calibration.voxel_threshold, calibration.thresholds, REPLICATES_SEED)
+            if small:
+                of_small = cohort.metrics(small, calibration.voxel_threshold, {}, REPLICATES_SEED)
+                metrics["voxel_ap_small"] = of_small["voxel_ap"]
+            if index:
+                metrics["differences"] = cohort.differences(metrics, measured[kind][_name(bundles[0])])
+            metrics["seconds"] = float(np.median([results[i][index].seconds for i in members]))
+            measured[kind][_name(bundle)] = metrics
+    return measured
 
 
-def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The metrics as a Markdown table with intervals."""
-    columns = {
-        "voxel_ap": "voxel AP",
-        "dice_best": "best Dice (label-chosen)",
-        "dice_normals": "Dice at the 99.9 % threshold of normals",
-        "subject_auroc": "subject AUROC",
-        "voxel_ap_small": "voxel AP, lesions under 5 ml",
-        "healthy_ml_beyond": "ml beyond the threshold a healthy scan",
+def _is_small(job: Job) -> bool:
+    return job.case.lesion is not None and job.case.lesion.small
+
+
+def _name(bundle: str) -> str:
+    return Path(bundle).name
+
+
+def exceedance(results: Sequence[Sequence[Scored]], jobs: Sequence[Job], index: int) -> dict[str, Estimate]:
+    """On the healthy scans: share of voxels beyond the threshold, and ml of the anomaly mask."""
+    healthy = [results[i][index].scan for i in groups(jobs)["clear"] if not results[i][index].scan.abnormal]
+    return {
+        name: cohort.average([scan.healthy[name] for scan in healthy], [scan.subject for scan in healthy])
+        for name in ("exceedance", "false_positive_ml")
     }
-    lines = [f"| lesions | method | {' | '.join(columns.values())} |", f"|{' --- |' * (len(columns) + 2)}"]
-    for kind, methods in results.items():
-        for name, values in methods.items():
-            cells = [_cell(values[column]) for column in columns]
-            lines.append(f"| {kind} | {METHODS[name]} | {' | '.join(cells)} |")
+
+
+def table(measured: Mapping[str, Any], healthy: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """The metrics as Markdown tables with intervals: lesions, then healthy scans."""
+    lines = [f"| lesions | detector | {' | '.join(COLUMNS.values())} |", f"|{' --- |' * (len(COLUMNS) + 2)}"]
+    for kind, of_bundle in measured.items():
+        for name, metrics in of_bundle.items():
+            values = {**metrics, "difference": metrics.get("differences", {}).get("voxel_ap")}
+            lines.append(f"| {kind} | {name} | {' | '.join(_cell(values.get(column)) for column in COLUMNS)} |")
+    heads = ("detector", "% of healthy voxels above", "false-positive ml a healthy scan", "seconds a scan")
+    lines += ["", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for name, of in healthy.items():
+        seconds = f"{measured['clear'][name]['seconds']:.1f}"
+        lines.append(f"| {name} | {_cell(of['exceedance'], 100)} | {_cell(of['false_positive_ml'])} | {seconds} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(estimate: Mapping[str, Any] | None) -> str:
+def _cell(estimate: Estimate | None, factor: float = 1.0) -> str:
     if estimate is None:
         return ""
-    low, high = estimate["ci95"] or (float("nan"), float("nan"))
-    return f"{estimate['value']:.2f} ({low:.2f} to {high:.2f})"
+    low, high = estimate.ci95 or (float("nan"), float("nan"))
+    return f"{factor * estimate.value:.2f} ({factor * low:.2f} to {factor * high:.2f})"
 
 
-def draw_examples(jobs: Sequence[Job], results: Sequence[Scored], threshold: float, folder: Path) -> None:
-    """Pictures of the best, median and worst lesion of each kind, by Dice at the threshold."""
-    for kind, members in KINDS.items():
+def draw_examples(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], threshold: float, folder: Path) -> None:
+    """Pictures of the last bundle's best, median and worst lesion of each kind, by Dice at the threshold."""
+    for kind, members in groups(jobs).items():
         dice = {
-            i: 2 * float((found := s.maps["zscore"] >= threshold)[s.truth].sum()) / float(found.sum() + s.truth.sum())
-            for i, s in enumerate(results)
-            if s.case.lesion is not None and s.case.lesion.kind in members and s.truth.any()
+            i: cohort.numbers(results[i][-1].scan, threshold)["dice_normals"]
+            for i in members
+            if results[i][-1].scan.voxels is not None
         }
         ranked = sorted(dice, key=lambda i: dice[i])
-        for name, i in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2]), ("best", ranked[-1])):
-            detection, truth = detect(jobs[i])
-            stem = folder / f"{kind}_{name}_dice{dice[i]:.2f}"
+        for name, place in (("worst", 0), ("median", len(ranked) // 2), ("best", -1)):
+            if not ranked:
+                continue
+            detection, truth = detect(jobs[ranked[place]])
+            stem = folder / f"{kind}_{name}_dice{dice[ranked[place]]:.2f}"
             draw_subject(detection, stem.with_name(stem.name + ".png"), template_on(detection.model.grid))
             shown = replace(detection, zscore=truth.astype(np.float32) * 99, anomaly=truth)
             draw_subject(shown, stem.with_name(stem.name + "_truth.png"), template_on(detection.model.grid))
+
+
+def people_of(bundles: Sequence[str], part: str) -> list[str]:
+    """The participants of a part of the split that all bundles share.
+
+    Raises:
+        SystemExit: splits or preprocessing differ, or nobody is in the part.
+    """
+    splits = [json.loads((Path(bundle) / "models" / "split.json").read_text(encoding="utf-8")) for bundle in bundles]
+    if any(split != splits[0] for split in splits):
+        raise SystemExit("the bundles were not trained on one split: use the same --seed and training.shares")
+    settings = [Detector.load(bundle, device="cpu").preprocessing for bundle in bundles]
+    if any(setting != settings[0] for setting in settings):
+        raise SystemExit("the bundles do not preprocess alike")
+    if not splits[0][part]:
+        raise SystemExit(f"the bundles' split has nobody in {part}: --set training.shares=...")
+    return list(splits[0][part])
 
 
 def main() -> None:
@@ -228,52 +312,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("healthy", type=Path)
     parser.add_argument("shapes", type=Path)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--bundle", action="append", required=True, help="repeatable; the first is compared against")
+    parser.add_argument("--data", type=Path, action="append", default=[], help="a data set with lesion masks")
+    parser.add_argument("--part", choices=("test", "validation"), default="test")
+    parser.add_argument("--limit", type=int, help="participants at most, for a quick look")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="test participants at most, for a quick look")
+    parser.add_argument("-o", "--output", type=Path, required=True)
     words = parser.parse_args()
 
-    split = json.loads((words.bundle / "models" / "split.json").read_text(encoding="utf-8"))
-    if not split["test"]:
-        parser.error(f"{words.bundle} was trained without test participants: --set training.shares=...")
-    found = {subject.participant: subject for subject in discover(words.healthy).subjects}
-    tested, normals = split["test"][: words.limit], split["calibration"][: words.limit or NORMALS]
-    template = load_template()
-    shapes = choose_shapes(words.shapes, words.seed, len(tested), template.brain, template.grid)
-    cases = plan(tested, shapes, words.seed)
-    bundle = str(words.bundle)
-    calibration = run([(bundle, found[name], Case(name, None)) for name in normals], "calibration subjects")
-    jobs = [(bundle, found[case.subject], case) for case in cases]
-    results = run(jobs, "test cases")
-    thresholds = {
-        name: float(np.quantile(np.concatenate([s.maps[name] for s in calibration]), TAIL))
-        for name in METHODS
-        if name != "zscore"
-    }
-    thresholds["zscore"] = json.loads((words.bundle / "models/calibration.json").read_text("utf-8"))["voxel_threshold"]
-    metrics = measure(results, thresholds)
-    clean = [s for s in results if s.case.lesion is None]
+    bundles = tuple(words.bundle)
+    people = people_of(bundles, words.part)[: words.limit]
+    jobs = simulated_jobs(bundles, words.healthy, words.shapes, people, words.seed)
+    jobs += [job for folder in words.data for job in real_jobs(bundles, folder)]
+    results = run(jobs)
+    measured = measure(jobs, results, bundles)
+    healthy = {_name(bundle): exceedance(results, jobs, index) for index, bundle in enumerate(bundles)}
+    cases = [
+        {"subject": job.case.subject, "kind": job.case.lesion.kind if job.case.lesion else "as it is",
+         "lesion_ml": scored[0].lesion_ml,
+         **{_name(bundle): cohort.numbers(of.scan, None) | {"score": of.scan.score}
+            for bundle, of in zip(bundles, scored, strict=True)}}
+        for job, scored in zip(jobs, results, strict=True)
+    ]  # fmt: skip
+    words.output.mkdir(parents=True, exist_ok=True)
     write_json(
         words.output / "metrics.json",
-        {
-            "simulated": "stroke-shaped lesions in healthy heads",
-            "test_subjects": len(tested),
-            "seed": words.seed,
-            "thresholds": thresholds,
-            "metrics": metrics,
-            "false_positive_ml": bootstrap.average([s.flagged_ml for s in clean]).as_dict(),
-            "seconds_a_case": float(np.median([s.seconds for s in results])),
-            "cases": [
-                {"subject": s.case.subject, "kind": s.case.lesion.kind if s.case.lesion else "clean",
-                 "lesion_ml": float(s.truth.sum() * s.voxel_ml), "scores": dict(s.scores), "flagged_ml": s.flagged_ml}
-                for s in results
-            ],
-        },
-    )
-    write_text(words.output / "table.md", table(metrics))
-    draw_examples(jobs, results, thresholds["zscore"], words.output / "pictures")
-    print(table(metrics))
+        _plain({"simulated": "stroke-shaped lesions in healthy heads", "part": words.part, "people": len(people),
+                "seed": words.seed, "metrics": measured, "healthy": healthy, "cases": cases}),
+    )  # fmt: skip
+    write_text(words.output / "table.md", table(measured, healthy))
+    print(table(measured, healthy))
+    last = Calibration.load(Path(bundles[-1]) / "models" / "calibration.json")
+    assert last is not None
+    draw_examples(jobs, results, last.voxel_threshold, words.output / "pictures")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return value.as_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -171,6 +171,8 @@ def detect(
 @input_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
 @click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--init", metavar="BUNDLE", help="Start from the weights of a trained bundle of the same network.")
+@click.option("--folds", type=int, help="Score every volume by a network that has not seen it; trains FOLDS + 1 times.")
 @click.option("--seed", default=0, show_default=True, help="Of split, initial weights and augmentation.")
 @resume_option
 @overwrite_option
@@ -181,18 +183,65 @@ def train(
     source: Path,
     output: Path,
     recipe: str,
+    init: str | None,
+    folds: int | None,
     seed: int,
     existing: str | None,
     device: str,
     modalities: list[str] | None,
     settings: dict[str, Any],
 ) -> None:
-    """Train a detector on the healthy volumes in INPUT; the result is a calibrated bundle."""
+    """Train a detector on the healthy volumes in INPUT; the result is a calibrated bundle.
+
+    With --folds all volumes train and all are scored, each by a network that has not seen it: so a lab's controls serve
+    as training set and as comparison group.
+    """
+    from mri3d.bundle import find_bundle
+    from mri3d.controls import cross_fit
     from mri3d.workflow import train as run
 
-    excluded = run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing or "refuse")
-    _say(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
-    _say(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
+    options: dict[str, Any] = {
+        "overrides": settings,
+        "seed": seed,
+        "modalities": modalities or ["T1w"],
+        "existing": existing or "refuse",
+        "init": None if init is None else find_bundle(init),
+    }
+    if folds is None:
+        excluded = run(source, output, recipe, device, **options)
+    else:
+        excluded = cross_fit(source, output, recipe, folds, device, **options)
+        _say(f"Every control's score: {output / 'models' / 'controls.json'}")
+    curve = output / "training" / "curve.png"
+    if curve.exists():
+        _say(f"Training curve: {curve}")
+    _say_bundle(output)
+    _report_failures(excluded)
+
+
+def _say_bundle(folder: Path) -> None:
+    _say(f"Bundle: {folder}\nUse it: mri3d detect INPUT -o OUTPUT --bundle {folder}")
+
+
+@main.command(cls=Command)
+@input_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1_cae]")
+@overwrite_option
+@device_option
+@set_option
+def calibrate(
+    source: Path, output: Path, bundle: str | None, existing: str | None, device: str, settings: dict[str, Any]
+) -> None:
+    """Set a trained bundle's statistics and thresholds by the healthy volumes in INPUT, such as of another scanner.
+
+    Nobody in INPUT may have been among those the bundle was trained on.
+    """
+    from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.controls import calibrate as run
+
+    excluded = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, settings, existing or "refuse")
+    _say_bundle(output)
     _report_failures(excluded)
 
 

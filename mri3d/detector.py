@@ -14,7 +14,7 @@ from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
 from mri3d.errors import UsageError
 from mri3d.reporting.subject_files import write_detection
 from mri3d.scoring.detection import Detection
-from mri3d.transforms.case import Case
+from mri3d.transforms.case import Case, Item
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.subject import Subject
 from mri3d.workflow import open_workflow, plain_errors
@@ -74,12 +74,32 @@ class Detector:
         Raises:
             Mri3dError: the volume is unfit, or a step failed on it; the subclass says which.
         """
-        item = self._scoring(self._reconstruct(self._preprocessing({"case": Case(self._subject(volume, mask))})))
+        return self.score(self.preprocess(volume, mask))
+
+    def preprocess(self, volume: str | Path | Subject, mask: str | Path | None = None) -> Item:
+        """Bring one subject onto the model grid; the arguments and errors are those of :meth:`detect`.
+
+        Bundles of equal :attr:`preprocessing` can all score what comes out.
+        """
+        return self._passed(self._preprocessing({"case": Case(self._subject(volume, mask))}))
+
+    def score(self, item: Item) -> Detection:
+        """Score a subject that :meth:`preprocess` gave; the item is left as it is."""
+        item = self._passed(self._scoring(self._reconstruct(item)))
+        detection: Detection = item["detection"]
+        return replace(detection, seconds=item["case"].seconds)
+
+    @property
+    def preprocessing(self) -> list[Any]:
+        """The settings of the way to the model grid, JSON-ready."""
+        return list(self._preprocessing.settings())
+
+    @staticmethod
+    def _passed(item: Item) -> Item:
         case: Case = item["case"]
         if case.error is not None:
             raise case.error
-        detection: Detection = item["detection"]
-        return replace(detection, seconds=case.seconds)
+        return item
 
     def save(self, detection: Detection, folder: str | Path) -> None:
         """Write a detection's maps, picture and JSON below a folder, as ``mri3d detect`` does."""
@@ -94,10 +114,8 @@ class Detector:
         return found[0]
 
     @torch.no_grad()
-    def _reconstruct(self, item: dict[str, Any]) -> dict[str, Any]:
+    def _reconstruct(self, item: Item) -> Item:
         case: Case = item["case"]
-        if case.error is not None:
-            return item
         start = time.perf_counter()
         pred = self._inferer(item["image"][None].to(self.device), self._network)[0]
         seconds = {**case.seconds, "reconstruct": time.perf_counter() - start}

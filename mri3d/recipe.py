@@ -13,13 +13,19 @@ from typing import Any
 import yaml
 
 from mri3d import __version__
-from mri3d.errors import UsageError
+from mri3d.errors import BundleError, UsageError
 from mri3d.resources import configs_dir
 from mri3d.volumes.atomic import write_json, write_text
 
-COMMON = "common"
-LAYERS = {"train": ("train",), "inference": ("inference",), "evaluate": ("inference", "evaluate")}
-"""What each workflow's config is merged from, on top of ``common`` and the recipe; later parts win."""
+LAYERS = {
+    "train": ("common", "prepare", "train"),
+    "inference": ("common", "inference"),
+    "evaluate": ("common", "inference", "evaluate"),
+}
+"""The parts in ``configs/workflow`` that each workflow's config is merged from, under the recipe; later ones win."""
+
+FIT = {"train": "fit"}
+"""What takes a part's place where the recipe names no epochs: there is nothing to learn by gradients."""
 
 RECORD = "recipe.json"
 """What a bundle's configs were built from: the recipe's name and the overrides."""
@@ -27,7 +33,7 @@ RECORD = "recipe.json"
 
 def recipes() -> tuple[str, ...]:
     """Names of the recipes that ``train`` takes."""
-    return tuple(sorted(path.stem for path in configs_dir().glob("*.yaml") if path.stem not in (COMMON, *LAYERS)))
+    return tuple(sorted(path.stem for path in configs_dir().glob("*.yaml")))
 
 
 def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = None) -> None:
@@ -41,13 +47,37 @@ def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = 
     Raises:
         UsageError: no such recipe, or a key that it does not have; nothing is written then.
     """
-    configs = merge(recipe, overrides or {})
+    # a file's name alone: its folder is of no use elsewhere
+    name = str(recipe) if str(recipe) in recipes() else Path(recipe).name
+    _write(root, merge(recipe, overrides or {}), {"recipe": name, "overrides": dict(overrides or {})})
+
+
+def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
+    """Write the configs of another bundle, with overrides, as a new one; documents are begun anew.
+
+    Raises:
+        UsageError: a key that the configs do not have; nothing is written then.
+        BundleError: a config is missing or damaged.
+    """
+    folder = bundle / "configs"
+    try:
+        configs = {name: yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in LAYERS}
+        made = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = {"recipe": made["recipe"], "overrides": {**made["overrides"], **overrides}}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise BundleError(folder, "the configs of a bundle", f"{error!r}", "Restore the bundle") from error
+    _override(configs, overrides)
+    _write(root, configs, record)
+    for licence in ("LICENSE", "data_license.txt"):
+        if (bundle / licence).exists():
+            write_text(root / licence, (bundle / licence).read_text(encoding="utf-8"))
+
+
+def _write(root: Path, configs: Mapping[str, dict[str, Any]], record: Mapping[str, Any]) -> None:
     for workflow, config in configs.items():
         write_text(root / "configs" / f"{workflow}.yaml", _dump(config))
     write_json(root / "configs" / "metadata.json", _metadata(root, configs["inference"]))
-    # a file's name alone: its folder is of no use elsewhere
-    name = str(recipe) if str(recipe) in recipes() else Path(recipe).name
-    write_json(root / "configs" / RECORD, {"recipe": name, "overrides": dict(overrides or {})})
+    write_json(root / "configs" / RECORD, dict(record))
     assets = configs_dir() / "bundle"
     for source, target in (
         ("logging.conf", "configs/logging.conf"), ("LICENSE", "LICENSE"), ("README.md", "docs/README.md"),
@@ -62,16 +92,24 @@ def merge(recipe: str | Path, overrides: Mapping[str, Any]) -> dict[str, dict[st
     Raises:
         UsageError: no such recipe, or a key that none of its configs has.
     """
-    base = [_read(COMMON), _read_recipe(recipe)]
-    configs = {workflow: _merged([*base, *map(_read, layers)]) for workflow, layers in LAYERS.items()}
+    own = _read_recipe(recipe)
+    other = {} if "epochs" in own["training"] else FIT
+    configs = {
+        workflow: _merged([*(_read(f"workflow/{other.get(part, part)}") for part in parts), own])
+        for workflow, parts in LAYERS.items()
+    }
     for workflow, config in configs.items():
         if workflow != "train":
             config.pop("training", None)
+    _override(configs, overrides)
+    return configs
+
+
+def _override(configs: Mapping[str, dict[str, Any]], overrides: Mapping[str, Any]) -> None:
     for key, value in overrides.items():
         replaced = {workflow for workflow, config in configs.items() if replace_key(config, key, value)}
         if not replaced:
             raise unknown_key(key, configs.values())
-    return configs
 
 
 def replace_key(config: dict[str, Any], key: str, value: Any) -> bool:
@@ -128,10 +166,11 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
 
 
 def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Later parts win; imports add up."""
+    """Later parts win, within ``training`` key by key; imports add up."""
     merged: dict[str, Any] = {}
     for part in parts:
-        merged.update({key: value for key, value in part.items() if key != "imports"})
+        merged.update({key: value for key, value in part.items() if key not in ("imports", "training")})
+    merged["training"] = {key: value for part in parts for key, value in part.get("training", {}).items()}
     imports = [line for part in parts for line in part.get("imports", [])]
     return {"imports": imports, **merged}
 

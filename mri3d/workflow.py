@@ -24,6 +24,9 @@ from mri3d.volumes.discovery import discover
 from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
+
+INITIAL = "initial.pt"
+"""The weights a training starts from, in the bundle's ``training``."""
 # It warns where a caller keeps its own logging, which is what we do, and speaks on stdout.
 logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
 
@@ -175,6 +178,7 @@ def train(
     seed: int = 0,
     modalities: Sequence[str] = ("T1w",),
     existing: str = "refuse",
+    init: Path | None = None,
 ) -> tuple[str, ...]:
     """Build a bundle from a recipe, train it on healthy volumes and calibrate it.
 
@@ -187,44 +191,98 @@ def train(
         seed: of the split, the initial weights and the augmentation.
         modalities: channels and their order.
         existing: what to do with a bundle that is there: ``refuse``, ``resume`` or ``overwrite``.
+        init: a trained bundle of the same network to start from, in place of random weights.
 
     Returns:
         A line for each volume that could not be used.
 
     Raises:
         UsageError: a bundle stands there already, or there is nothing to resume.
+        BundleError: the bundle to start from has no weights, or those of another network.
     """
+    begin(source, root, recipe, device, overrides, seed, modalities, existing, init)
+    workflow = open_training(source, root, device)
+    with plain_errors():
+        workflow.run()
+    return finish(root)
+
+
+def begin(
+    source: Path,
+    root: Path,
+    recipe: str,
+    device: str,
+    overrides: Mapping[str, Any],
+    seed: int = 0,
+    modalities: Sequence[str] = ("T1w",),
+    existing: str = "refuse",
+    init: Path | None = None,
+) -> None:
+    """Build the bundle that is to be trained; the arguments and errors are those of :func:`train`."""
     if len(modalities) != 1:
         raise UsageError("--modalities", "one modality", ",".join(modalities), "Train a bundle for each")
     pick_device(device)
-    stands = (root / "configs" / "train.yaml").exists()
-    if stands and existing == "refuse":
-        raise UsageError(root, "no bundle there yet", "one", "Use --resume to go on with it, or --overwrite")
+    stands = refuse_if_there(root, existing)
     if not stands and existing == "resume":
         raise UsageError(root, "a bundle whose training was started", "none", "Leave --resume out")
     if existing == "resume":
         if overrides:
             raise UsageError("--set", "the bundle's own recipe on --resume", "changed keys", "Leave --set out")
-    else:
-        find_subjects(source, modalities)
-        keys = {**overrides, "seed": seed, "modalities": list(modalities)}
-        recipes.merge(recipe, keys)  # refuses before anything is taken away
-        if stands:
-            _clear(root)
-        recipes.build(recipe, root, keys)
-    workflow = open_workflow(root, "train", {"dataset_dir": literal(source), **_device(device)})
-    with plain_errors():
-        workflow.run()
+        return
+    find_subjects(source, modalities)
+    keys = {**overrides, "seed": seed, "modalities": list(modalities)}
+    recipes.merge(recipe, keys)  # refuses before anything is taken away
+    if stands:
+        clear(root)
+    recipes.build(recipe, root, keys)
+    if init is not None:
+        (root / "training").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights_of(init), root / "training" / INITIAL)
+
+
+def refuse_if_there(root: Path, existing: str) -> bool:
+    """Whether a bundle stands at ``root``.
+
+    Raises:
+        UsageError: it does, and ``existing`` is ``refuse``.
+    """
+    stands = (root / "configs" / "train.yaml").exists()
+    if stands and existing == "refuse":
+        raise UsageError(root, "no bundle there yet", "one", "Use --resume to go on with it, or --overwrite")
+    return stands
+
+
+def weights_of(bundle: Path) -> Path:
+    """A bundle's weights.
+
+    Raises:
+        BundleError: it has none.
+    """
+    weights = bundle / "models" / "model.pt"
+    if not weights.is_file():
+        raise BundleError(weights, "the weights of a trained bundle", "none", "Train it first: mri3d train")
+    return weights
+
+
+def open_training(source: Path, root: Path, device: str, overrides: Mapping[str, Any] | None = None) -> ConfigWorkflow:
+    """The ``train`` workflow of a bundle that :func:`begin` built."""
+    return open_workflow(root, "train", {"dataset_dir": literal(source), **_device(device), **(overrides or {})})
+
+
+def finish(root: Path) -> tuple[str, ...]:
+    """Take away what only the training needed; a line for each volume that could not be used."""
     # a bundle is shared, its training subjects' brains are not
     shutil.rmtree(root / "training" / "cache", ignore_errors=True)
+    (root / "training" / INITIAL).unlink(missing_ok=True)
     excluded = json.loads((root / "training" / "excluded.json").read_text(encoding="utf-8"))
     return tuple(f"{entry['subject']}: {entry['cause']}" for entry in excluded)
 
 
-def _clear(root: Path) -> None:
+def clear(root: Path) -> None:
     """Take away what a former training left, so that nothing of it is mistaken for the new one's."""
-    models = ("model.pt", "residual_mean.nii.gz", "residual_std.nii.gz", "calibration.json", "split.json")
-    training = ("checkpoint.pt", "history.csv", "curve.png", "excluded.json")
+    statistics = ("residual_mean.nii.gz", "residual_std.nii.gz", "calibration.json")
+    models = ("model.pt", *statistics, "split.json", "controls.json")
+    training = ("checkpoint.pt", "history.csv", "curve.png", "excluded.json", INITIAL)
     for folder, names in (("models", models), ("training", training)):
         for name in names:
             (root / folder / name).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ LAYERS = {
     "scoring": 3,
     "reporting": 4,
     "workflow": 5,
+    "controls": 5,
     "bundle": 5,
     "recipe": 5,
     "detector": 6,
@@ -31,7 +32,8 @@ LAYERS = {
     "cli": 7,
     "serving": 7,
 }
-SIBLINGS = {("workflow", "recipe")}  # who may import whom in one layer
+# who may import whom in one layer
+SIBLINGS = {("workflow", "recipe"), ("controls", "workflow"), ("controls", "recipe")}
 
 # Each takes seconds to load, or loads one that does.
 HEAVY = {"torch", "monai", "ignite", "deepbet"}

@@ -1,21 +1,21 @@
-"""A convolutional autoencoder with a bottleneck, in two or three dimensions."""
+"""Convolutional autoencoders with a bottleneck, plain and variational, in two or three dimensions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
 
 import torch
-from monai.networks.blocks import Convolution, UpSample
 from torch import nn
+
+from mri3d.models.blocks import LEAKY, Act, dense_bottleneck, dense_expansion, strided_encoder, upsampling_decoder
 
 
 class ConvAutoEncoder(nn.Module):
-    """Strided convolutions down to a latent map, up-convolutions back; no skip passes the bottleneck.
+    """Strided convolutions down to a latent, up-convolutions back; no skip passes the bottleneck.
 
     Every level halves the resolution, so each spatial size of the input is a multiple of ``2 ** len(channels)``.
-    Fully convolutional: the latent of an 80x96x80 volume under four levels is ``latent_channels`` x 5x6x5.
+    Without ``latent_size`` it is fully convolutional: the latent of an 80x96x80 volume under four levels is
+    ``latent_channels`` x 5x6x5.
 
     Args:
         spatial_dims: 2 or 3.
@@ -25,6 +25,8 @@ class ConvAutoEncoder(nn.Module):
         norm: MONAI's name of the normalisation.
         act: MONAI's name of the activation, or its name and arguments.
         output: ``linear`` or ``sigmoid`` (intensities in [0, 1]).
+        latent_size: length of a dense latent vector, such as 512 to 2048, in place of a map.
+        shape: of the input, which a dense latent needs to know.
     """
 
     def __init__(
@@ -34,33 +36,75 @@ class ConvAutoEncoder(nn.Module):
         channels: Sequence[int] = (16, 32, 64, 128),
         latent_channels: int = 32,
         norm: str = "batch",
-        act: str | tuple[str, dict[str, Any]] = ("leakyrelu", {"negative_slope": 0.1}),
+        act: Act = LEAKY,
         output: str = "linear",
+        latent_size: int | None = None,
+        shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if output not in ("linear", "sigmoid"):
-            raise ValueError(f"output is 'linear' or 'sigmoid', not {output!r}")
-
-        def block(n_in: int, n_out: int, **options: Any) -> nn.Module:
-            return Convolution(spatial_dims, n_in, n_out, norm=norm, act=act, **options)
-
-        self.encoder = nn.Sequential(
-            *[block(n_in, n_out, strides=2) for n_in, n_out in pairwise([in_channels, *channels])],
-            Convolution(spatial_dims, channels[-1], latent_channels, kernel_size=1, conv_only=True),
-        )
-        # the finest level costs more than all others together, so it is the narrowest
-        widths_up = [*channels[::-1], max(channels[0] // 2, 4)]
-        self.decoder = nn.Sequential(
-            block(latent_channels, channels[-1]),
-            *[
-                nn.Sequential(UpSample(spatial_dims, n, m, scale_factor=2, mode="deconv"), block(m, m))
-                for n, m in pairwise(widths_up)
-            ],
-            Convolution(spatial_dims, widths_up[-1], in_channels, conv_only=True),
-            nn.Sigmoid() if output == "sigmoid" else nn.Identity(),
-        )
+        self.encoder = strided_encoder(spatial_dims, in_channels, channels, latent_channels, norm, act)
+        self.decoder = upsampling_decoder(spatial_dims, latent_channels, channels, in_channels, norm, act, output)
+        if latent_size is not None:
+            coarse = coarse_shape(shape, len(channels))
+            self.encoder.extend(dense_bottleneck(latent_channels, coarse, latent_size))
+            self.decoder = nn.Sequential(*dense_expansion(latent_channels, coarse, latent_size), *self.decoder)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct ``x`` of shape (batch, channels, *spatial); the result has the same shape."""
         reconstruction: torch.Tensor = self.decoder(self.encoder(x))
         return reconstruction
+
+
+class VariationalAutoEncoder(nn.Module):
+    """The autoencoder of Kingma and Welling 2014 (arXiv 1312.6114), whose latent is a Gaussian drawn anew in training.
+
+    ``forward`` decodes the mean; training asks :meth:`sample` for mean and log-variance as well.
+
+    Args:
+        spatial_dims: see :class:`ConvAutoEncoder`, as all others.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        in_channels: int = 1,
+        channels: Sequence[int] = (16, 32, 64, 128),
+        latent_channels: int = 8,
+        norm: str = "batch",
+        act: Act = LEAKY,
+        output: str = "linear",
+        latent_size: int | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if latent_size is None:
+            self.encoder = strided_encoder(spatial_dims, in_channels, channels, 2 * latent_channels, norm, act)
+        else:
+            coarse = coarse_shape(shape, len(channels))
+            self.encoder = strided_encoder(spatial_dims, in_channels, channels, latent_channels, norm, act)
+            self.encoder.extend(dense_bottleneck(latent_channels, coarse, latent_size, outputs=2))
+        self.decoder = upsampling_decoder(spatial_dims, latent_channels, channels, in_channels, norm, act, output)
+        if latent_size is not None:
+            self.decoder = nn.Sequential(*dense_expansion(latent_channels, coarse, latent_size), *self.decoder)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reconstruct ``x`` of shape (batch, channels, *spatial) from the mean of its latent."""
+        reconstruction: torch.Tensor = self.decoder(self.encoder(x).chunk(2, dim=1)[0])
+        return reconstruction
+
+    def sample(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Reconstruction from a drawn latent (reparameterised), and the latent's mean and log-variance."""
+        mean, log_variance = self.encoder(x).float().chunk(2, dim=1)
+        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        return self.decoder(latent), mean, log_variance
+
+
+def coarse_shape(shape: Sequence[int] | None, levels: int) -> tuple[int, ...]:
+    """The spatial shape of the latent map of an input of ``shape``.
+
+    Raises:
+        ValueError: no shape.
+    """
+    if shape is None:
+        raise ValueError("a dense latent needs the shape of the input")
+    return tuple(n >> levels for n in shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,25 @@ from mri3d.volumes.volume import BoolArray, FloatArray
 
 MIN_SUBJECTS = 5
 """Fewer people give no standard deviation worth a threshold."""
+
+
+TAIL = (0.99, 0.995, 0.999)
+"""Shares of healthy brain voxels whose z is kept, so that the tail can be compared with what is observed later."""
+
+
+@dataclass(frozen=True, eq=False)
+class HealthyResidual:
+    """One scan of one healthy person.
+
+    Args:
+        participant: whom it shows.
+        values: (X, Y, Z) smoothed residual, 0 outside the brain.
+        mask: (X, Y, Z) brain.
+    """
+
+    participant: str
+    values: FloatArray
+    mask: BoolArray
 
 
 class Calibrator:
@@ -65,49 +85,57 @@ class Calibrator:
         Raises:
             UsageError: fewer than five people.
         """
-        scans: dict[str, list[int]] = {}
-        for index, item in enumerate(items):
-            scans.setdefault(item["participant"], []).append(index)
-        if len(scans) < MIN_SUBJECTS:
-            raise UsageError(
-                root,
-                f"at least {MIN_SUBJECTS} calibration subjects",
-                str(len(scans)),
-                "Give healthy volumes of more people",
-            )
-        masks = [np.asarray(item["mask"][0]) for item in items]
-        residuals = [self._residual(item) for item in tqdm(items, desc="calibrate", unit="subject")]
-        sums = ResidualSums.of(residuals, masks)
+        return self.calibrate(self.residuals(items), root, preprocessing)
+
+    @torch.no_grad()
+    def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:
+        """What the network leaves unexplained of healthy scans; for the arguments see :meth:`run`."""
+        self.network.eval()
+        found = []
+        for item in tqdm(items, desc="calibrate", unit="subject"):
+            reconstruction = self.inferer(item["image"].to(self.device)[None], self.network)[0, 0].float().cpu().numpy()
+            mask = np.asarray(item["mask"][0])
+            residual = self.scorer.residual(item["image"][0].numpy(), reconstruction, mask)
+            found.append(HealthyResidual(item["participant"], residual, mask))
+        return found
+
+    def calibrate(
+        self, residuals: Sequence[HealthyResidual], root: Path | str, preprocessing: Guarded
+    ) -> Calibration:
+        """The same from residuals, which may come from several networks, each of which did not see its own."""
+        people: dict[str, list[HealthyResidual]] = {}
+        for residual in residuals:
+            people.setdefault(residual.participant, []).append(residual)
+        if len(people) < MIN_SUBJECTS:
+            expected = f"at least {MIN_SUBJECTS} calibration subjects"
+            raise UsageError(root, expected, str(len(people)), "Give healthy volumes of more people")
+        sums = ResidualSums.of([r.values for r in residuals], [r.mask for r in residuals])
         models = Path(root) / "models"
-        sums.normative(self.grid).save(models)
-        scores, tail = self._leave_one_out(sums, residuals, masks, list(scans.values()))
-        hashes = self.hashes(Path(root), preprocessing, self.scorer)
-        calibration = Calibration(tuple(scores), tail, self.voxel_quantile, hashes)
+        sums.normative(self.grid, self.scorer.standardise).save(models)
+        scores, voxels = self._leave_one_out(sums, list(people.values()))
+        levels = sorted({*TAIL, self.voxel_quantile})
+        tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
+        calibration = Calibration(
+            scores=tuple(scores),
+            voxel_threshold=tail[str(self.voxel_quantile)],
+            voxel_quantile=self.voxel_quantile,
+            voxel_tail=tail,
+            sha256=self.hashes(Path(root), preprocessing, self.scorer),
+        )
         calibration.save(models / "calibration.json")
         return calibration
 
-    @torch.no_grad()
-    def _residual(self, item: Item) -> FloatArray:
-        self.network.eval()
-        image = item["image"].to(self.device)[None]
-        reconstruction = self.inferer(image, self.network)[0, 0].float().cpu().numpy()
-        return self.scorer.residual(item["image"][0].numpy(), reconstruction, item["mask"][0].numpy())
-
     def _leave_one_out(
-        self,
-        sums: ResidualSums,
-        residuals: Sequence[FloatArray],
-        masks: Sequence[BoolArray],
-        people: Sequence[Sequence[int]],
-    ) -> tuple[list[float], float]:
-        """Each person's score, the largest of their scans', and the quantile of all brain voxels' z."""
+        self, sums: ResidualSums, people: Sequence[Sequence[HealthyResidual]]
+    ) -> tuple[list[float], FloatArray]:
+        """Each person's score, the largest of their scans', and z at all brain voxels of all."""
         scores, voxels = [], []
         for scans in people:
             others = sums
-            for i in scans:
-                others = others.without(residuals[i], masks[i])
-            normative = others.normative(self.grid)
-            zscores = [normative.zscore(residuals[i], masks[i]) for i in scans]
-            scores.append(max(self.scorer.value(z, masks[i]) for z, i in zip(zscores, scans, strict=True)))
-            voxels += [z[masks[i]] for z, i in zip(zscores, scans, strict=True)]
-        return scores, float(np.quantile(np.concatenate(voxels), self.voxel_quantile))
+            for scan in scans:
+                others = others.without(scan.values, scan.mask)
+            normative = others.normative(self.grid, self.scorer.standardise)
+            zscores = [self.scorer.zscore(scan.values, scan.mask, normative) for scan in scans]
+            scores.append(max(self.scorer.value(z, scan.mask) for z, scan in zip(zscores, scans, strict=True)))
+            voxels += [z[scan.mask] for z, scan in zip(zscores, scans, strict=True)]
+        return scores, np.concatenate(voxels)

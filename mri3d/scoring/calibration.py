@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,14 @@ class Calibration:
         voxel_threshold: z that the share ``voxel_quantile`` of their brain voxels stays below.
         voxel_quantile: that share, 0.999 by default.
         sha256: hash of the weights, statistics and settings the scores were made with, by name.
+        voxel_tail: share of their brain voxels to the z that it stays below, for some large shares.
     """
 
     scores: tuple[float, ...]
     voxel_threshold: float
     voxel_quantile: float
     sha256: Mapping[str, str] = field(default_factory=dict)
+    voxel_tail: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -57,6 +59,12 @@ class Calibration:
             p_resolution=1 / (n + 1),
         )
 
+    def without(self, score: float) -> Calibration:
+        """The calibration of all healthy subjects but one of this score, to judge that one by."""
+        others = list(self.scores)
+        others.remove(score)
+        return replace(self, scores=tuple(others))
+
     def save(self, path: Path) -> None:
         """Write the calibration, with its thresholds spelt out for a reader, as JSON."""
         write_json(path, {**asdict(self), "subjects": len(self.scores), "thresholds": self.thresholds})
@@ -77,6 +85,7 @@ class Calibration:
                 float(raw["voxel_threshold"]),
                 float(raw["voxel_quantile"]),
                 dict(raw["sha256"]),
+                {share: float(z) for share, z in raw["voxel_tail"].items()},
             )
             numbers = (*calibration.scores, calibration.voxel_threshold)
             if len(calibration.scores) < 2 or not np.isfinite(numbers).all():

@@ -46,8 +46,8 @@ class Normative:
     grid: Grid
 
     def zscore(self, residual: FloatArray, mask: BoolArray) -> FloatArray:
-        """Absolute z of a residual, 0 outside the brain; larger is more abnormal in either direction."""
-        return np.where(mask, np.abs(residual - self.mean) / self.std, 0).astype(np.float32)
+        """Signed z of a residual, positive where brighter than in healthy subjects; 0 outside the brain."""
+        return np.where(mask, (residual - self.mean) / self.std, 0).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Write ``residual_mean.nii.gz`` and ``residual_std.nii.gz``, which lie on the template in any viewer."""
@@ -117,8 +117,17 @@ class ResidualSums:
         values = residual.astype(np.float64)
         return ResidualSums(self.count - mask, self.total - values, self.squares - values**2)
 
-    def normative(self, grid: Grid) -> Normative:
-        """Mean and standard deviation, the latter moderated by its neighbourhood.
+    def normative(self, grid: Grid, standardise: str = "voxel") -> Normative:
+        """The statistics for :attr:`mri3d.scoring.scorer.Scorer.standardise`."""
+        return self._over_brain(grid) if standardise == "brain" else self._by_voxel(grid)
+
+    def _over_brain(self, grid: Grid) -> Normative:
+        """A mean of 0 and one standard deviation for all voxels."""
+        std = max(float(np.sqrt(self.squares.sum() / max(self.count.sum(), 1))), 1e-6)
+        return Normative(np.zeros(grid.shape, np.float32), np.full(grid.shape, std, np.float32), grid)
+
+    def _by_voxel(self, grid: Grid) -> Normative:
+        """Mean and standard deviation at each voxel, the latter moderated by its neighbourhood.
 
         A voxel's variance from some dozens of subjects is itself uncertain: too small by chance, it makes false
         alarms. It is pooled with the variance around it, as limma does over genes (Smyth 2004).

@@ -6,9 +6,16 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
+CORRUPTED = 0.03
+"""Change in normalised intensity from which a voxel counts as corrupted: about the noise of a scan."""
+
 
 def prepare_batch(
-    batch: dict[str, torch.Tensor], device: torch.device, non_blocking: bool = False, **_: object
+    batch: dict[str, torch.Tensor],
+    device: torch.device,
+    non_blocking: bool = False,
+    focus: float = 0.0,
+    **_: object,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The network's input and its target for MONAI's engines.
 
@@ -17,15 +24,19 @@ def prepare_batch(
             (``image`` where the batch has none); ``mask`` (B, 1, *spatial), the brain.
         device: where the network is.
         non_blocking: copy without waiting.
+        focus: what a corrupted voxel, where image and target differ, counts beyond an untouched one. They are few; by
+            their number alone they would hardly be learnt.
 
     Returns:
-        Input (B, C, *spatial), and target with the mask as an additional last channel.
+        Input (B, C, *spatial), and target with the voxels' weights as an additional last channel: 0 outside the brain,
+        inside 1, or ``1 + focus`` where corrupted.
     """
     image, target, mask = (
         _plain(batch[key]).to(device, non_blocking=non_blocking).float()
         for key in ("image", "target" if "target" in batch else "image", "mask")
     )
-    return image, torch.cat([target, mask], dim=1)
+    corrupted = ((image - target).abs() > CORRUPTED).any(dim=1, keepdim=True)
+    return image, torch.cat([target, mask * (1 + focus * corrupted)], dim=1)
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -37,5 +48,44 @@ class BrainMSELoss(nn.Module):
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Compare (B, C, *spatial) with a target of :func:`prepare_batch`."""
-        image, mask = target[:, :-1], target[:, -1:]
-        return ((pred.float() - image) ** 2 * mask).sum() / (mask.sum() * image.shape[1]).clamp(min=1)
+        image, weight = target[:, :-1], target[:, -1:]
+        return ((pred.float() - image) ** 2 * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1)
+
+
+class BrainBCELoss(nn.Module):
+    """Mean binary cross-entropy over brain voxels, for outputs within [0, 1]; targets are clipped to that range."""
+
+    def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Compare (B, C, *spatial) with a target of :func:`prepare_batch`."""
+        image, weight = target[:, :-1].clamp(0, 1), target[:, -1:]
+        each = nn.functional.binary_cross_entropy(pred.float().clamp(1e-6, 1 - 1e-6), image, reduction="none")
+        return (each * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1)
+
+
+class VariationalLoss(nn.Module):
+    """A reconstruction loss and the divergence of the latent from a unit Gaussian (Kingma and Welling 2014).
+
+    Args:
+        reconstruction: loss of the reconstruction, such as :class:`BrainMSELoss` or :class:`BrainBCELoss`.
+        kl_weight: weight of the divergence, which is summed over the latent and divided by the brain's voxels, so that
+            a weight of 1 is the evidence bound of a Gaussian of variance 1/2.
+    """
+
+    def __init__(self, reconstruction: nn.Module, kl_weight: float) -> None:
+        super().__init__()
+        self.reconstruction, self.kl_weight = reconstruction, kl_weight
+
+    def forward(
+        self, pred: torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor], target: torch.Tensor
+    ) -> torch.Tensor:
+        """Compare what :class:`mri3d.training.precision.SamplingInferer` gave with a target of :func:`prepare_batch`.
+
+        In validation, where the network gives its reconstruction alone, the divergence is left out.
+        """
+        if isinstance(pred, torch.Tensor):
+            return torch.as_tensor(self.reconstruction(pred, target))
+        reconstruction, mean, log_variance = pred
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum()
+        voxels = (target[:, -1:] > 0).sum().clamp(min=1)
+        loss: torch.Tensor = self.reconstruction(reconstruction, target) + self.kl_weight * divergence / voxels
+        return loss

@@ -30,3 +30,15 @@ class AutocastInferer(Inferer):
         device = inputs.device
         with torch.autocast(device.type, dtype=torch.bfloat16) if has_bfloat16(device) else nullcontext():
             return network(inputs, *args, **kwargs).float()
+
+
+class SamplingInferer(AutocastInferer):
+    """The same for a variational network in training: reconstruction, mean and log-variance of its latent."""
+
+    def __call__(  # type: ignore[override]
+        self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, ...]:
+        """What ``network.sample`` gives, as float32."""
+        device = inputs.device
+        with torch.autocast(device.type, dtype=torch.bfloat16) if has_bfloat16(device) else nullcontext():
+            return tuple(part.float() for part in network.sample(inputs))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from monai.transforms import Compose
 from monai.transforms.transform import Transform
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -70,6 +73,23 @@ class LoadPrepared(Transform):
         """The tensors that ``prepared`` names, and nothing else: a batch of them is tensors alone."""
         stored = torch.load(item["prepared"], weights_only=True)
         return {"image": stored["image"].float(), "mask": stored["mask"]}
+
+
+class Fixed(Transform):
+    """Random transforms that do the same to a subject every time, so that losses of different epochs compare.
+
+    Args:
+        transforms: of MONAI, on dictionaries.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[[Item], Item]]) -> None:
+        self.chain = Compose(copy.deepcopy(list(transforms)))  # the training's own keep their random state
+
+    def __call__(self, item: Item) -> Item:
+        """Apply the transforms with a random state drawn from the image itself."""
+        seed = zlib.crc32(torch.as_tensor(item["image"]).contiguous().numpy().tobytes())
+        self.chain.set_random_state(seed)
+        return dict(self.chain(item))
 
 
 def prepare(

@@ -31,9 +31,18 @@ class Split:
         """The split as JSON-ready lists."""
         return {part: list(getattr(self, part)) for part in PARTS}
 
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read the JSON file of a split."""
+        return cls(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
+
 
 def split_participants(
-    participants: Sequence[str], shares: Mapping[str, float], seed: int, ages: Mapping[str, float] | None = None
+    participants: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int,
+    ages: Mapping[str, float] | None = None,
+    needed: Sequence[str] = REQUIRED,
 ) -> Split:
     """Split people, not files, into parts of the given shares that are alike in age.
 
@@ -45,6 +54,7 @@ def split_participants(
         shares: part to share, which sum up to 1: ``train``, ``validation``, ``calibration`` and ``test``.
         seed: of the order among people of unknown or equal age.
         ages: participant to age in years.
+        needed: parts that must not be empty.
 
     Raises:
         UsageError: unknown parts, shares that do not sum up to 1, or too few people for a part.
@@ -52,20 +62,49 @@ def split_participants(
     if set(shares) - set(PARTS) or min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
         expected = f"shares of {', '.join(PARTS)} that sum up to 1"
         raise UsageError("split", expected, str(dict(shares)), "Mend the recipe")
+    parts = _deal(participants, {part: shares.get(part, 0) for part in PARTS}, seed, ages)
+    for part in needed:
+        if not parts[part]:
+            expected = f"at least one participant for {part}"
+            raise UsageError("split", expected, f"{len(set(participants))} in all", "Give more volumes")
+    return Split(**{part: tuple(sorted(names)) for part, names in parts.items()})
+
+
+def deal_folds(
+    participants: Sequence[str], folds: int, seed: int, ages: Mapping[str, float] | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """Deal people into folds of equal size that are alike in age.
+
+    Args:
+        participants: see :func:`split_participants`, as ``seed`` and ``ages``.
+        folds: how many.
+        seed: see there.
+        ages: see there.
+
+    Raises:
+        UsageError: fewer than two folds, or fewer people than folds.
+    """
+    people = len(set(participants))
+    if not 2 <= folds <= people:
+        raise UsageError("--folds", f"a number from 2 to the {people} participants", str(folds), "Choose another")
+    dealt = _deal(participants, {str(number): 1 / folds for number in range(folds)}, seed, ages)
+    return tuple(tuple(sorted(names)) for names in dealt.values())
+
+
+def _deal(
+    participants: Sequence[str], shares: Mapping[str, float], seed: int, ages: Mapping[str, float] | None
+) -> dict[str, list[str]]:
+    """Deal people out along their order of age, each to the part that is furthest behind its share."""
     people = sorted(set(participants))
     order = np.random.default_rng(seed).permutation(len(people))
     known = ages or {}
     middle = float(np.median(list(known.values()))) if known else 0.0
     ranked = sorted((people[i] for i in order), key=lambda person: known.get(person, middle))
-    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    parts: dict[str, list[str]] = {part: [] for part in shares}
     for dealt, person in enumerate(ranked, start=1):
-        part = max(PARTS, key=lambda name: shares.get(name, 0) * dealt - len(parts[name]))
+        part = max(shares, key=lambda name: shares[name] * dealt - len(parts[name]))
         parts[part].append(person)
-    for part in REQUIRED:
-        if not parts[part]:
-            expected = f"at least one participant for {part}"
-            raise UsageError("split", expected, f"{len(people)} in all", "Give more volumes")
-    return Split(**{part: tuple(sorted(names)) for part, names in parts.items()})
+    return parts
 
 
 def keep_split(
@@ -89,7 +128,7 @@ def keep_split(
     """
     path = Path(path)
     if path.exists():
-        stored = Split(**{part: tuple(names) for part, names in json.loads(path.read_text(encoding="utf-8")).items()})
+        stored = Split.load(path)
         for part in REQUIRED:
             if not set(getattr(stored, part)) & set(participants):
                 raise UsageError(

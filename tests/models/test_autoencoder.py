@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from mri3d.models.autoencoder import ConvAutoEncoder
+from mri3d.models.autoencoder import ConvAutoEncoder, VariationalAutoEncoder
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "cae": lambda dims, **more: ConvAutoEncoder(dims, channels=(4, 8, 8), latent_channels=3, **more),
     "cae instance": lambda dims, **more: ConvAutoEncoder(
         dims, channels=(4, 6), latent_channels=2, norm="instance", act="relu", **more
     ),
+    "vae": lambda dims, **more: VariationalAutoEncoder(dims, channels=(4, 8, 8), latent_channels=3, **more),
 }
 """Networks whose input's sizes are multiples of 8."""
 
@@ -114,3 +115,30 @@ def test_a_sigmoid_keeps_the_output_in_its_range_and_linear_does_not():
 def test_an_unknown_output_is_refused_by_name():
     with pytest.raises(ValueError, match="'linear' or 'sigmoid', not 'tanh'"):
         ConvAutoEncoder(output="tanh")
+
+
+@pytest.mark.parametrize("kind", [ConvAutoEncoder, VariationalAutoEncoder])
+def test_a_dense_latent_is_a_vector_of_the_length_that_is_asked_for(kind: type[nn.Module]):
+    torch.manual_seed(0)
+    network = kind(3, channels=(4, 8), latent_channels=3, latent_size=20, shape=(16, 24, 8)).eval()
+    x = volume(3)
+    assert network.encoder(x).shape == (2, 20 if kind is ConvAutoEncoder else 40)
+    assert network(x).shape == x.shape
+    assert torch.allclose(torch.jit.script(network)(x), network(x), atol=1e-6)
+    with pytest.raises(ValueError, match="shape"):
+        kind(3, latent_size=20)
+
+
+def test_a_variational_network_draws_around_the_mean_that_it_reconstructs_from():
+    torch.manual_seed(0)
+    network, x = VariationalAutoEncoder(3, channels=(4, 8), latent_channels=3).eval(), volume(3)
+    first, mean, log_variance = network.sample(x)
+    second = network.sample(x)[0]
+    assert first.shape == x.shape
+    assert mean.shape == log_variance.shape == (2, 3, 4, 6, 2)
+    assert not torch.equal(first, second)
+    assert torch.allclose(network.decoder(mean), network(x))
+    # without spread the draw is the mean
+    network.encoder[-1].conv.weight.data[3:] = 0
+    network.encoder[-1].conv.bias.data[3:] = -60
+    assert torch.allclose(network.sample(x)[0], network(x), atol=1e-5)

@@ -71,13 +71,13 @@ def test_scores_and_threshold_are_those_of_leaving_each_subject_out(tmp_path: Pa
     voxels, scores = [], []
     for i, (residual, mask) in enumerate(zip(residuals, masks, strict=True)):
         others = ResidualSums.of(residuals[:i] + residuals[i + 1 :], masks[:i] + masks[i + 1 :]).normative(GRID)
-        zscore = others.zscore(residual, mask)
+        zscore = np.abs(others.zscore(residual, mask))
         scores.append(scorer.value(zscore, mask))
         voxels.append(zscore[mask])
     assert found.scores == pytest.approx(scores, rel=1e-4)
     assert found.voxel_threshold == pytest.approx(np.quantile(np.concatenate(voxels), QUANTILE), rel=1e-4)
     everyone = ResidualSums.of(residuals, masks).normative(GRID)
-    own = [scorer.value(everyone.zscore(r, m), m) for r, m in zip(residuals, masks, strict=True)]
+    own = [scorer.value(np.abs(everyone.zscore(r, m)), m) for r, m in zip(residuals, masks, strict=True)]
     assert found.scores[2] > 2 * own[2]
 
 
@@ -88,7 +88,7 @@ def test_the_outlier_s_score_is_what_it_would_get_as_a_new_subject(tmp_path: Pat
     calibrator(Scorer(0.0, 1e-9)).run(items[1:], tmp_path / "without", CHAIN)
     normative = Normative.load(tmp_path / "without" / "models")
     image, mask = items[0]["image"][0].numpy(), items[0]["mask"][0].numpy()
-    assert with_it.scores[0] == pytest.approx(float(normative.zscore(image, mask).max()), rel=1e-3)
+    assert with_it.scores[0] == pytest.approx(float(np.abs(normative.zscore(image, mask)).max()), rel=1e-3)
 
 
 def test_the_voxel_threshold_holds_on_fresh_subjects_where_the_naive_one_does_not(tmp_path: Path):
@@ -97,7 +97,7 @@ def test_the_voxel_threshold_holds_on_fresh_subjects_where_the_naive_one_does_no
     normative = Normative.load(tmp_path / "models")
 
     def voxels(subjects: list[Item]) -> np.ndarray:
-        return np.concatenate([normative.zscore(i, m)[m] for i, m in zip(*arrays(subjects), strict=True)])
+        return np.concatenate([np.abs(normative.zscore(i, m))[m] for i, m in zip(*arrays(subjects), strict=True)])
 
     fresh = voxels(healthy(30, seed=4))
     asked = 1 - QUANTILE
@@ -111,7 +111,7 @@ def test_scores_of_fresh_subjects_look_like_the_calibration_s_own(tmp_path: Path
     scorer = Scorer(smoothing=0.0, top_share=0.01)
     found = calibrator(scorer).run(items, tmp_path, CHAIN)
     normative = Normative.load(tmp_path / "models")
-    fresh = [scorer.value(normative.zscore(i, m), m) for i, m in zip(*arrays(healthy(60, seed=6)), strict=True)]
+    fresh = [scorer.value(np.abs(normative.zscore(i, m)), m) for i, m in zip(*arrays(healthy(60, seed=6)), strict=True)]
     p = np.array([found.judge(score).p_value for score in fresh])
     assert 0.35 < p.mean() < 0.65
     assert (p <= 0.1).mean() < 0.25
@@ -146,7 +146,7 @@ def test_no_scan_is_scored_by_statistics_that_hold_another_scan_of_the_same_pers
     others = [item for i, item in enumerate(items) if i not in (1, 4)]
     calibrator(scorer).run(others, tmp_path / "others", CHAIN)
     normative = Normative.load(tmp_path / "others" / "models")
-    both = [float(normative.zscore(i, m).max()) for i, m in zip(*arrays([items[1], items[4]]), strict=True)]
+    both = [float(np.abs(normative.zscore(i, m)).max()) for i, m in zip(*arrays([items[1], items[4]]), strict=True)]
     assert len(found.scores) == 6  # people, so that the p-value's n counts them
     assert found.scores[1] == pytest.approx(max(both), rel=1e-3)
     assert found.judge(1e9).p_value == pytest.approx(1 / 7)

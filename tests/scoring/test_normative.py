@@ -90,7 +90,7 @@ def test_a_voxel_with_next_to_no_variance_keeps_a_floor():
         residual[3:9, 3:11, 3:9] = 0.1  # as if copied by the network
     found = ResidualSums.of(residuals, masks).normative(GRID)
     assert found.std.min() > 0.1
-    assert (found.zscore(residuals[0], masks[0]) < 20).all()
+    assert (np.abs(found.zscore(residuals[0], masks[0])) < 20).all()
 
 
 def test_std_is_positive_even_where_nobody_has_brain_and_nothing_varies():
@@ -109,7 +109,7 @@ def test_statistics_of_nobody_are_refused():
         ResidualSums.of([], [])
 
 
-def test_z_has_no_sign_and_is_zero_outside_the_brain():
+def test_z_is_positive_where_brighter_and_zero_outside_the_brain():
     mean, std = np.full(GRID.shape, 0.5, np.float32), np.full(GRID.shape, 0.25, np.float32)
     residual = np.full(GRID.shape, 0.5, np.float32)
     residual[2], residual[3] = 1.5, -0.5
@@ -118,7 +118,7 @@ def test_z_has_no_sign_and_is_zero_outside_the_brain():
     found = Normative(mean, std, GRID).zscore(residual, mask)
     assert found.dtype == np.float32
     assert (found[2] == 4).all()
-    assert (found[3] == 4).all()
+    assert (found[3] == -4).all()
     assert (found[4] == 0).all()
     assert (found[5:] == 0).all()
 
@@ -164,3 +164,11 @@ def test_a_damaged_file_is_a_bundle_error_that_says_what_to_do(tmp_path: Path, d
         path.write_bytes(contents[damage])
     with pytest.raises(BundleError, match="Train the bundle again, or restore the file"):
         Normative.load(tmp_path)
+
+
+def test_over_the_brain_there_is_one_scale_and_no_mean():
+    residuals, masks = cohort(5)
+    found = ResidualSums.of(residuals, masks).normative(GRID, "brain")
+    inside = np.concatenate([r[m] for r, m in zip(residuals, masks, strict=True)]).astype(np.float64)
+    assert not found.mean.any()
+    assert found.std == pytest.approx(np.sqrt((inside**2).mean()), rel=1e-5)

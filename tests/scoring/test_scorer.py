@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
@@ -41,6 +42,21 @@ def test_a_subject_s_maps_and_score_belong_together():
     assert error == pytest.approx(np.abs(image - pred))
     assert zscore == pytest.approx(np.abs(image - pred - 0.5) / 2)
     assert score == pytest.approx(np.sort(zscore.ravel())[-10:].mean())
+
+
+def test_what_counts_as_abnormal_may_be_bright_or_dark_alone():
+    residual = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), Grid(SHAPE, np.eye(4)))
+    z = (residual - 0.5) / 2
+    wanted = {"both": np.abs(z), "bright": np.maximum(z, 0), "dark": np.maximum(-z, 0)}
+    for direction, expected in wanted.items():
+        assert Scorer(direction=direction).zscore(residual, ALL, normative) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("setting", [{"direction": "up"}, {"standardise": "region"}])
+def test_an_unknown_setting_is_refused_with_the_known_ones(setting: dict[str, str]):
+    with pytest.raises(UsageError, match=f"scorer.{next(iter(setting))}.*expected one of"):
+        Scorer(**setting)
 
 
 def test_the_error_map_is_not_smoothed_but_the_z_map_is():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from mri3d.training.losses import BrainMSELoss, prepare_batch
+from mri3d.training.losses import BrainBCELoss, BrainMSELoss, VariationalLoss, prepare_batch
 
 CPU = torch.device("cpu")
 
@@ -77,3 +77,44 @@ def test_a_half_precision_output_is_compared_in_float32():
     pred = torch.rand(3, 2, 4, 5, 6).bfloat16()
     _, target = prepare_batch(data, CPU)
     assert float(BrainMSELoss()(pred, target)) == float(BrainMSELoss()(pred.float(), target))
+
+
+def test_corrupted_voxels_count_more_where_that_is_asked_for():
+    data = batch(channels=1)
+    data["image"] = data["target"].clone()
+    data["image"][:, :, 0] += 0.2
+    data["image"][:, :, 1] += 0.01  # no more than noise
+    _, target = prepare_batch(data, CPU, focus=4.0)
+    weight, mask = target[:, -1:], data["mask"].float()
+    assert torch.equal(weight[:, :, 0], 5 * mask[:, :, 0])
+    assert torch.equal(weight[:, :, 1:], mask[:, :, 1:])
+    pred = data["target"].clone()
+    pred[:, :, 0] += 0.1
+    inside = mask.sum(dim=(0, 1, 3, 4))
+    wanted = 0.01 * 5 * inside[0] / (5 * inside[0] + inside[1:].sum())
+    assert float(BrainMSELoss()(pred, target)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_cross_entropy_is_that_of_brain_voxels_and_least_at_the_target():
+    data = batch(channels=1)
+    _, target = prepare_batch(data, CPU)
+    pred = torch.rand(3, 1, 4, 5, 6)
+    inside, y, p = data["mask"].numpy(), data["target"].numpy(), pred.numpy()
+    wanted = -(y * np.log(p) + (1 - y) * np.log(1 - p))[inside].mean()
+    assert float(BrainBCELoss()(pred, target)) == pytest.approx(wanted, rel=1e-5)
+    assert BrainBCELoss()(data["target"], target) < BrainBCELoss()(pred, target)
+    assert torch.isfinite(BrainBCELoss()(torch.zeros_like(pred), target))
+
+
+def test_the_variational_loss_adds_the_divergence_of_the_latent():
+    data = batch(channels=1)
+    _, target = prepare_batch(data, CPU)
+    pred, mean, log_variance = torch.rand(3, 1, 4, 5, 6), torch.randn(3, 7), torch.randn(3, 7)
+    plain = BrainMSELoss()(pred, target)
+    standard = VariationalLoss(BrainMSELoss(), 1.0)((pred, torch.zeros(3, 7), torch.zeros(3, 7)), target)
+    assert float(standard) == pytest.approx(float(plain))
+    one, other = torch.distributions.Normal(mean, (0.5 * log_variance).exp()), torch.distributions.Normal(0.0, 1.0)
+    divergence = torch.distributions.kl_divergence(one, other).sum() / data["mask"].sum()
+    loss = VariationalLoss(BrainMSELoss(), 0.5)((pred, mean, log_variance), target)
+    assert float(loss) == pytest.approx(float(plain + 0.5 * divergence), rel=1e-5)
+    assert float(VariationalLoss(BrainMSELoss(), 0.5)(pred, target)) == float(plain)

@@ -1,0 +1,163 @@
+"""A lab's own healthy controls: a bundle calibrated on them, or trained on them and compared with them, out of fold."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+
+from mri3d import recipe as recipes
+from mri3d.errors import UsageError
+from mri3d.recipe import literal
+from mri3d.scoring.calibrate import Calibrator, HealthyResidual
+from mri3d.scoring.calibration import Calibration
+from mri3d.training.split import Split, deal_folds, split_participants
+from mri3d.volumes.atomic import atomic_write, write_json
+from mri3d.volumes.participants import read_ages
+from mri3d.workflow import INITIAL, begin, clear, finish, open_training, plain_errors, refuse_if_there, weights_of
+
+SPLIT = Path("models", "split.json")
+CONTROLS = Path("models", "controls.json")
+RESIDUALS = "residuals.npz"
+"""What a fold's network leaves unexplained of the fold; while it stands, the fold is done."""
+
+
+def calibrate(
+    source: Path, bundle: Path, root: Path, device: str, overrides: Mapping[str, Any], existing: str = "refuse"
+) -> tuple[str, ...]:
+    """Make a new bundle with the weights of another, and statistics and thresholds of these healthy volumes.
+
+    Everyone in ``source`` serves as a control; nobody in it may be one of those the weights were trained on.
+
+    Args:
+        source: healthy volumes, such as of another scanner.
+        bundle: the folder of a trained bundle.
+        root: folder of the new one.
+        device: see :func:`mri3d.workflow.pick_device`.
+        overrides: config keys to new values, such as ``scorer.smoothing``; they become part of the new bundle.
+        existing: ``refuse`` or ``overwrite`` a bundle that is there.
+
+    Returns:
+        A line for each volume that could not be used.
+
+    Raises:
+        UsageError: a bundle stands there already, or there are too few volumes.
+        BundleError: the bundle has no weights.
+    """
+    weights = weights_of(bundle)
+    if bundle.resolve() == root.resolve():
+        raise UsageError("--output", "another folder than the bundle's", str(root), "Name a new one")
+    if refuse_if_there(root, existing):
+        clear(root)
+    recipes.copy(bundle, root, overrides)
+    (root / "models").mkdir(exist_ok=True)
+    shutil.copyfile(weights, root / "models" / "model.pt")
+    with plain_errors():
+        parser = open_training(source, root, device).parser
+        prepared, calibrator = (parser.get_parsed_content(key) for key in ("prepared", "calibrator"))
+        everyone = tuple(sorted(set(prepared.participants)))
+        write_json(root / SPLIT, Split((), (), everyone).as_dict())
+        calibrator.run(prepared.load(everyone), root, parser.get_parsed_content("preprocessing"))
+    return finish(root)
+
+
+def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **options: Any) -> tuple[str, ...]:
+    """Train on all controls, and score each by a network that has not seen it.
+
+    The controls are dealt into folds that are alike in age. For each fold a network is trained on the others; what it
+    leaves unexplained of the fold goes into the bundle's statistics and thresholds (cross-conformal prediction, Vovk
+    2015, doi 10.1007/s10472-013-9368-4). The network that is kept is trained on all. ``models/controls.json`` holds
+    every control's score, decision and p-value among the others.
+
+    Args:
+        source: healthy volumes.
+        root: folder of the new bundle.
+        recipe: a recipe's name, or a YAML file.
+        folds: how many, 2 or more.
+        device: see :func:`mri3d.workflow.pick_device`.
+        options: those of :func:`mri3d.workflow.train`.
+
+    Returns:
+        A line for each volume that could not be used.
+
+    Raises:
+        UsageError: see :func:`mri3d.workflow.train`; fewer people than folds.
+    """
+    begin(source, root, recipe, device, **options)
+    with plain_errors():
+        parser = open_training(source, root, device).parser
+        prepared = parser.get_parsed_content("prepared")
+        dealt = _deal(parser, prepared.participants, folds, source)
+        residuals: list[HealthyResidual] = []
+        for number, fold in enumerate(dealt):
+            others = _split_without(fold, parser, prepared.participants, source)
+            residuals += _out_of_fold(source, root, root / "training" / f"fold-{number}", others, device)
+        if not (root / SPLIT).exists():
+            write_json(root / SPLIT, _split_without((), parser, prepared.participants, source).as_dict())
+        parser.get_parsed_content("train#trainer").run()
+        calibrator: Calibrator = parser.get_parsed_content("calibrator")
+        calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
+    _write_controls(root, residuals, calibration, dealt)
+    for number in range(folds):
+        shutil.rmtree(root / "training" / f"fold-{number}", ignore_errors=True)
+    return finish(root)
+
+
+def _deal(parser: ConfigParser, everyone: Sequence[str], folds: int, source: Path) -> tuple[tuple[str, ...], ...]:
+    return deal_folds(everyone, folds, parser.get_parsed_content("seed"), read_ages(source))
+
+
+def _split_without(fold: Sequence[str], parser: ConfigParser, everyone: Sequence[str], source: Path) -> Split:
+    """Who trains and who validates where ``fold`` is kept for scoring; all are controls where nobody is."""
+    shares = parser.get_parsed_content("training#shares")
+    rest = [person for person in everyone if person not in set(fold)]
+    whole = shares["train"] + shares["validation"]
+    parts = {"train": shares["train"] / whole, "validation": shares["validation"] / whole}
+    dealt = split_participants(rest, parts, parser.get_parsed_content("seed"), read_ages(source), needed=tuple(parts))
+    return Split(dealt.train, dealt.validation, tuple(fold) or tuple(sorted(set(everyone))))
+
+
+def _out_of_fold(source: Path, root: Path, folder: Path, split: Split, device: str) -> list[HealthyResidual]:
+    """The residuals of the split's calibration part under a network trained on the others; kept for a restart."""
+    kept_split = Split.load(folder / SPLIT) if (folder / SPLIT).exists() else split
+    if kept_split != split:  # of a run with another number of folds
+        shutil.rmtree(folder)
+    if not (folder / RESIDUALS).exists():
+        if not (folder / "configs").exists():
+            recipes.copy(root, folder, {})
+        write_json(folder / SPLIT, split.as_dict())
+        training = root / "training"
+        shared = {"cache_dir": literal(training / "cache"), "initial": literal(training / INITIAL)}
+        parser = open_training(source, folder, device, shared).parser
+        parser.get_parsed_content("train#trainer").run()
+        items = parser.get_parsed_content("prepared").load(split.calibration)
+        residuals = parser.get_parsed_content("calibrator").residuals(items)
+        with atomic_write(folder / RESIDUALS) as path, open(path, "wb") as file:
+            np.savez(
+                file,
+                participants=[residual.participant for residual in residuals],
+                values=np.stack([residual.values for residual in residuals]),
+                masks=np.stack([residual.mask for residual in residuals]),
+            )
+    with np.load(folder / RESIDUALS) as kept:
+        return [
+            HealthyResidual(str(person), values, mask)
+            for person, values, mask in zip(kept["participants"], kept["values"], kept["masks"], strict=True)
+        ]
+
+
+def _write_controls(
+    root: Path, residuals: Sequence[HealthyResidual], calibration: Calibration, folds: Sequence[Sequence[str]]
+) -> None:
+    people = list(dict.fromkeys(residual.participant for residual in residuals))
+    controls = []
+    for person, score in zip(people, calibration.scores, strict=True):
+        judged = calibration.without(score).judge(score)
+        fold = next(number for number, members in enumerate(folds) if person in members)
+        verdict = {"score": score, "decision": judged.decision, "p_value": judged.p_value}
+        controls.append({"participant": person, "fold": fold, **verdict})
+    write_json(root / CONTROLS, controls)

@@ -1,0 +1,154 @@
+"""A lab's own controls: recalibration, out-of-fold scores, and starting from another bundle's weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from mri3d.cli import main
+from tests.brains import CENTRE, FOV, brain_on
+from tests.helpers import head_grid, write_nifti
+
+GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
+SMALL = {
+    "network_def.channels": [4, 4, 4, 4],
+    "training.epochs": 2,
+    "grid.spacing": 5.0,
+    "grid.shape": [32, 48, 32],
+    "training.shares": {"train": 0.4, "validation": 0.1, "calibration": 0.5, "test": 0.0},
+    "bias_correction": False,
+}
+PEOPLE = [f"sub-{seed:02}" for seed in range(12)]
+
+
+def make(folder: Path, people: list[str], brightness: float = 1.0) -> Path:
+    folder.mkdir()
+    for name in people:
+        data = (brain_on(GRID, int(name[-2:])) ** brightness).astype(np.int16)
+        write_nifti(folder / f"{name}_T1w.nii.gz", GRID, data, dtype=np.int16)
+        write_nifti(folder / f"{name}_T1w_brainmask.nii.gz", GRID, (data > 0).astype(np.uint8), dtype=np.uint8)
+    return folder
+
+
+def mri3d(*words: object, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("data") / "healthy", PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def words(healthy: Path) -> list[str]:
+    settings = {**SMALL, "cache_dir": str(healthy.parent / "cache")}
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@pytest.fixture(scope="module")
+def bundle(healthy: Path, words: list[str]) -> Path:
+    root = healthy.parent / "bundle"
+    mri3d("train", healthy, "-o", root, *words)
+    return root
+
+
+def read(root: Path, name: str) -> object:
+    return json.loads((root / "models" / name).read_text())
+
+
+def test_a_recalibrated_bundle_keeps_the_weights_and_takes_everyone_as_a_control(bundle: Path, tmp_path: Path):
+    other = make(tmp_path / "other", ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"], brightness=1.1)
+    root = tmp_path / "recalibrated"
+    mri3d("calibrate", other, "-o", root, "--bundle", bundle, "--set", "min_ml=0.7")
+    assert (root / "models" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
+    assert read(root, "split.json")["calibration"] == ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"]
+    assert len(read(root, "calibration.json")["scores"]) == 6
+    assert read(root, "calibration.json")["scores"] != read(bundle, "calibration.json")["scores"]
+    mri3d("bundle", "verify", root)
+    detected = mri3d("detect", other / "sub-20_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", root)
+    assert "1 subject: 1 " in detected.output
+    assert "min_ml: 0.7" in (root / "configs" / "inference.yaml").read_text()
+
+    again = mri3d("calibrate", other, "-o", root, "--bundle", bundle, exit_code=2)
+    assert "--overwrite" in again.output
+    assert "another folder" in mri3d("calibrate", other, "-o", bundle, "--bundle", bundle, exit_code=2).output
+
+
+def test_a_bundle_without_weights_cannot_be_recalibrated_or_started_from(tmp_path: Path, healthy: Path):
+    mri3d("bundle", "build", tmp_path / "empty")
+    for words in (["calibrate", "--bundle"], ["train", "--init"]):
+        result = mri3d(words[0], healthy, "-o", tmp_path / "new", words[1], tmp_path / "empty", exit_code=2)
+        assert "weights of a trained bundle" in result.output
+
+
+def test_training_starts_from_another_bundle_s_weights(bundle: Path, healthy: Path, words: list[str], tmp_path: Path):
+    still = [*words, "--set", "training.learning_rate=0.0"]
+    mri3d("train", healthy, "-o", tmp_path / "same", *still, "--init", bundle, "--seed", 7)
+    one, other = (torch.load(root / "models" / "model.pt", weights_only=True) for root in (bundle, tmp_path / "same"))
+    learnt = [name for name in one if name.endswith(("weight", "bias"))]
+    assert learnt
+    assert all(torch.equal(one[name], other[name]) for name in learnt)
+    assert not (tmp_path / "same" / "training" / "initial.pt").exists()
+
+    mismatch = [*words[2:], "--set", "network_def.channels=[4, 4, 4, 8]"]
+    result = mri3d("train", healthy, "-o", tmp_path / "other", *mismatch, "--init", bundle, exit_code=2)
+    assert "weights of ConvAutoEncoder" in result.output
+
+
+def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_has_not_seen_them(
+    healthy: Path, words: list[str], tmp_path: Path
+):
+    root = tmp_path / "folds"
+    mri3d("train", healthy, "-o", root, *words, "--folds", 3)
+    split, controls = read(root, "split.json"), read(root, "controls.json")
+    assert sorted(split["train"] + split["validation"]) == PEOPLE
+    assert sorted(split["calibration"]) == PEOPLE
+    assert sorted(control["participant"] for control in controls) == PEOPLE
+    assert sorted(sum(control["fold"] == number for control in controls) for number in range(3)) == [4, 4, 4]
+    scores = read(root, "calibration.json")["scores"]
+    assert [control["score"] for control in controls] == scores
+    for control in controls:
+        others = [score for score in scores if score != control["score"]]
+        assert control["p_value"] == pytest.approx((1 + sum(score >= control["score"] for score in others)) / 12)
+    assert not list((root / "training").glob("fold-*"))
+    mri3d("bundle", "verify", root)
+    mri3d("detect", healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", root)
+
+    assert "2 to the 12" in mri3d("train", healthy, "-o", tmp_path / "b", *words, "--folds", 13, exit_code=2).output
+
+
+def test_folds_go_on_after_a_kill_without_training_a_finished_fold_again(
+    healthy: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mri3d import controls
+
+    root, done, whole = tmp_path / "folds", [], controls._out_of_fold
+
+    def until_the_second(*arguments):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(arguments[2])
+        return whole(*arguments)
+
+    monkeypatch.setattr(controls, "_out_of_fold", until_the_second)
+    CliRunner().invoke(main, ["train", str(healthy), "-o", str(root), *words, "--folds", "2"])
+    kept = root / "training" / "fold-0" / "residuals.npz"
+    before = kept.stat().st_mtime_ns
+    times = []
+
+    def watched(*arguments):
+        found = whole(*arguments)
+        times.append(kept.stat().st_mtime_ns)
+        return found
+
+    monkeypatch.setattr(controls, "_out_of_fold", watched)
+    mri3d("train", healthy, "-o", root, "--folds", 2, "--resume")
+    assert times == [before, before]
+    assert len(read(root, "controls.json")) == 12

@@ -1,0 +1,99 @@
+"""Every recipe keeps one contract: it trains, calibrates, verifies, detects, and runs and exports through MONAI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from monai.bundle import ckpt_export, verify_net_in_out
+
+from mri3d.cli import main
+from mri3d.recipe import merge, recipes
+from tests.brains import CENTRE, FOV, brain_on
+from tests.helpers import head_grid, write_nifti
+
+GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
+SUBJECTS = 14
+SMALL = {
+    "network_def.channels": [4, 4, 4, 4],
+    "network_def.components": 3,
+    "training.epochs": 1,
+    "grid.spacing": 5.0,
+    "grid.shape": [32, 48, 32],
+    "training.shares": {"train": 0.5, "validation": 0.1, "calibration": 0.4, "test": 0.0},
+    "bias_correction": False,
+}
+"""Keys that make training a matter of seconds, for the recipes that have them."""
+
+
+def settings_of(recipe: str) -> list[str]:
+    config = merge(recipe, {})["train"]
+    words = []
+    for key, value in SMALL.items():
+        place, _, name = key.rpartition(".")
+        if name in (config[place] if place else config):
+            words += ["--set", f"{key}={json.dumps(value)}"]
+    return words
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory) -> Path:
+    """Stripped brains on a coarse grid, each with its mask beside it."""
+    folder = tmp_path_factory.mktemp("healthy")
+    for seed in range(SUBJECTS):
+        data = brain_on(GRID, seed)
+        write_nifti(folder / f"sub-{seed:02}_T1w.nii.gz", GRID, data, dtype=np.int16)
+        write_nifti(folder / f"sub-{seed:02}_T1w_brainmask.nii.gz", GRID, (data > 0).astype(np.uint8), dtype=np.uint8)
+    return folder
+
+
+@pytest.fixture(scope="module", params=recipes())
+def bundle(request: pytest.FixtureRequest, healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bundles") / request.param
+    cache = ["--set", f"cache_dir={healthy.parent / 'cache'}"]  # all preprocess alike
+    command = ["train", str(healthy), "-o", str(root), "--recipe", request.param, "--device", "cpu", *cache]
+    result = CliRunner().invoke(main, [*command, *settings_of(request.param)])
+    assert result.exit_code == 0, result.output
+    return root
+
+
+def test_it_is_calibrated_and_its_parts_belong_together(bundle: Path):
+    result = CliRunner().invoke(main, ["bundle", "verify", str(bundle)])
+    assert result.exit_code == 0, result.output
+    calibration = json.loads((bundle / "models" / "calibration.json").read_text())
+    assert len(calibration["scores"]) >= 5
+    tail = [calibration["voxel_tail"][share] for share in ("0.99", "0.995", "0.999")]
+    assert tail == sorted(tail)
+    assert tail[-1] == calibration["voxel_threshold"] > 0
+
+
+def test_its_weights_are_a_bare_state_dict(bundle: Path):
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+def test_it_detects_and_evaluates(bundle: Path, healthy: Path, tmp_path: Path):
+    source, output = healthy / "sub-03_T1w.nii.gz", tmp_path / "out"
+    detected = CliRunner().invoke(main, ["detect", str(source), "-o", str(output), "--bundle", str(bundle)])
+    assert detected.exit_code == 0, detected.output
+    sidecar = json.loads((output / "sub-03_T1w.json").read_text())
+    assert sidecar["decision"] in ("normal", "anomalous")
+    zscore = nib.load(output / "sub-03_T1w_zscore.nii.gz")
+    assert zscore.shape == GRID.shape
+    assert np.isfinite(zscore.get_fdata()).all()
+    assert zscore.get_fdata().min() == 0 < zscore.get_fdata().max()
+
+
+def test_monai_verifies_and_exports_it(bundle: Path, tmp_path: Path):
+    configs = bundle / "configs"
+    meta, config = str(configs / "metadata.json"), str(configs / "inference.yaml")
+    verify_net_in_out("network_def", meta_file=meta, config_file=config, device="cpu")
+    exported = tmp_path / "model.ts"
+    weights = str(bundle / "models" / "model.pt")
+    ckpt_export("network_def", filepath=str(exported), ckpt_file=weights, meta_file=meta, config_file=config)
+    assert torch.jit.load(str(exported))(torch.rand(1, 1, *SMALL["grid.shape"])).shape == (1, 1, *SMALL["grid.shape"])
