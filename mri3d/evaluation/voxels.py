@@ -80,13 +80,13 @@ def ranking(cases: Sequence[BrainVoxels], *, replicates: int = 1000, seed: int =
     positives, negatives = (draws @ np.stack(side) for side in zip(*histograms, strict=True))
     dice = _dice(at_or_above(positives), positives.sum(axis=1)[:, None], at_or_above(positives + negatives))
     drawn = positives.any(axis=1)
-    dice, best_bin = dice[drawn], np.argmax(dice[drawn], axis=1)
+    at_best = edges[np.maximum(np.argmax(dice, axis=1) - 1, 0)]
     estimates = {
         "average_precision": Estimate.from_replicates(
             average_precision_score(truth, scores), average_precision_of_counts(positives, negatives)
         ),
-        "dice_best": Estimate.from_replicates(best, dice.max(axis=1)),
-        "dice_best_threshold": Estimate.from_replicates(threshold, edges[np.maximum(best_bin - 1, 0)]),
+        "dice_best": Estimate.from_replicates(best, np.where(drawn, dice.max(axis=1), np.nan)),
+        "dice_best_threshold": Estimate.from_replicates(threshold, np.where(drawn, at_best, np.nan)),
     }
     if not truth.all():
         area = auroc_of_counts(positives, negatives)
