@@ -2,12 +2,13 @@
 
 A lesion is a connected part (26-neighbourhood) of the truth. It counts as detected where at least ``MIN_COVERED`` of it
 is flagged. A finding is a connected part of what is flagged, of at least the detector's minimum volume; it is false
-where less than ``MIN_COVERED`` of it lies in lesions, so that neither a speck in a large lesion nor half a brain around a
-small one counts as a find.
+where less than ``MIN_COVERED`` of it lies in lesions, so that neither a speck in a large lesion nor half a brain around
+a small one counts as a find.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,13 +97,11 @@ def find_lesions(
     scores, truth = scores[box], truth[box]
     lesions, count = ndimage.label(truth, structure=_NEIGHBOURS_26)
     sizes = np.bincount(lesions.ravel(), minlength=count + 1)[1:]
-    covered, false_findings = [], []
-    for threshold in thresholds:
-        flagged, false = _findings(scores > threshold, truth, voxel_ml, min_ml)
-        covered.append(np.bincount(lesions[flagged], minlength=count + 1)[1:] / np.maximum(sizes, 1))
-        false_findings.append(false)
-    shares = np.asarray(covered, dtype=np.float64).reshape(len(thresholds), count)
-    return ScanLesions(subject, sizes * voxel_ml, shares, np.asarray(false_findings, dtype=np.float64))
+    covered, false_findings = np.zeros((len(thresholds), count)), np.zeros(len(thresholds))
+    for at, threshold in enumerate(thresholds):
+        flagged, false_findings[at] = _findings(scores > threshold, truth, voxel_ml, min_ml)
+        covered[at] = np.bincount(lesions[flagged], minlength=count + 1)[1:] / np.maximum(sizes, 1)
+    return ScanLesions(subject, np.asarray(sizes * voxel_ml, dtype=np.float64), covered, false_findings)
 
 
 def sensitivity(scans: Sequence[ScanLesions], at: int, *, replicates: int = 1000, seed: int = 0) -> Estimate | None:
@@ -113,10 +112,10 @@ def sensitivity(scans: Sequence[ScanLesions], at: int, *, replicates: int = 1000
 def by_size(
     scans: Sequence[ScanLesions], at: int, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, tuple[int, Estimate]]:
-    """Number of lesions and share detected at threshold number ``at`` by size, such as ``1-5 ml``, where there are any."""
+    """Lesions and the share detected at threshold number ``at`` by size, such as ``1-5 ml``, where there are any."""
     found = {}
     bounds = (0.0, *SIZES_ML, np.inf)
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in itertools.pairwise(bounds):
         name = f"<{high:g} ml" if low == 0 else f">={low:g} ml" if high == np.inf else f"{low:g}-{high:g} ml"
         share = _detected_share(scans, at, (low, high), replicates, seed)
         if share is not None:

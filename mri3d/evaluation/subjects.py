@@ -7,6 +7,7 @@ is a weighted sum of those counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,37 @@ def average_precision_of_counts(positives: FloatArray, negatives: FloatArray) ->
 def at_or_above(counts: FloatArray) -> FloatArray:
     """(..., B) counts by rising score to (..., B) how many lie in that bin or a higher one."""
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What every threshold gives, from the highest down.
+
+    Args:
+        recall: (B,) share of positives at or above it; also called sensitivity or true positive rate.
+        false_positive_rate: (B,) share of negatives at or above it; NaN without negatives.
+        precision: (B,) share of positives among all at or above it.
+    """
+
+    recall: FloatArray
+    false_positive_rate: FloatArray
+    precision: FloatArray
+
+
+def curve_of_counts(positives: FloatArray, negatives: FloatArray) -> Curve:
+    """ROC and precision-recall points from counts (B,) by rising score; bins above which nothing lies are left out."""
+    found, false = at_or_above(positives)[::-1], at_or_above(negatives)[::-1]
+    any_flagged = found + false > 0
+    found, false = found[any_flagged], false[any_flagged]
+    recall, rate = (_ratio(part, np.full(part.shape, part[-1])) if part.size else part for part in (found, false))
+    return Curve(recall, rate, found / (found + false))
+
+
+def curve(scores: npt.ArrayLike, abnormal: npt.ArrayLike) -> Curve:
+    """The curve of scores (C,) and truths (C,)."""
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(abnormal, dtype=bool)
+    one_hot = values[:, None] == np.unique(values)
+    return curve_of_counts(one_hot[truth].sum(axis=0).astype(float), one_hot[~truth].sum(axis=0).astype(float))
 
 
 def ranking(

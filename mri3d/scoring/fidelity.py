@@ -39,7 +39,7 @@ def fidelity(image: FloatArray, reconstruction: FloatArray, mask: BoolArray) -> 
         padded[0], padded[1], spatial_dims=3, kernel_size=[WINDOW] * 3, kernel_sigma=[SIGMA] * 3, data_range=PEAK
     )
     return {
-        "mse": float(MSEMetric()(*within)),
-        "psnr": min(float(PSNRMetric(max_val=PEAK)(*within)), LARGEST_PSNR),
+        "mse": float(torch.as_tensor(MSEMetric()(*within))),
+        "psnr": min(float(torch.as_tensor(PSNRMetric(max_val=PEAK)(*within))), LARGEST_PSNR),
         "ssim": float(similarity[0, 0][inside].mean()),
     }

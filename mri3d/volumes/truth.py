@@ -149,7 +149,7 @@ class _Named:
 
 
 Rank = tuple[bool, bool, int, int]
-"""How well a mask fits: declared a mask; in the subject's folder; of the same, no or another modality; entities shared."""
+"""How well a mask fits: declared one; in the subject's folder; of the same, no or another modality; entities shared."""
 
 
 def _from_masks(root: Path, subjects: Sequence[Who]) -> Truths:

@@ -43,7 +43,7 @@ def test_a_perfect_reconstruction_has_finite_values():
 
 
 def test_what_lies_outside_the_brain_is_no_error():
-    image, reconstruction, mask = volumes()
+    image, reconstruction, _ = volumes()
     far = np.zeros(SHAPE, bool)
     far[4:8, 4:8, 4:8] = True
     changed = reconstruction.copy()

@@ -16,7 +16,8 @@ def found_in(root: Path, files: list[str], *subjects: str | Who, images: tuple[s
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
-    who = [s if isinstance(s, Who) else Who(s, s.split("/")[-1].split("_")[0], tuple(root / i for i in images)) for s in subjects]
+    scored = tuple(root / image for image in images)
+    who = [s if isinstance(s, Who) else Who(s, s.split("/")[-1].split("_")[0], scored) for s in subjects]
     truths = find_truths(root, who)
     masks = {key: str(truth.mask.relative_to(root)) for key, truth in truths.known.items() if truth.mask}
     return masks | {key: error.expected for key, error in truths.errors.items()}
@@ -111,7 +112,11 @@ def test_masks_that_belong_to_nobody_are_told(tmp_path):
 
 # Tables
 
-SUBJECTS = [Who("sub-01/sub-01_ses-1_T1w", "sub-01"), Who("sub-01/sub-01_ses-2_T1w", "sub-01"), Who("sub-02_T1w", "sub-02")]
+SUBJECTS = [
+    Who("sub-01/sub-01_ses-1_T1w", "sub-01"),
+    Who("sub-01/sub-01_ses-2_T1w", "sub-01"),
+    Who("sub-02_T1w", "sub-02"),
+]
 
 
 def table(folder: Path, text: str, name: str = "truth.csv") -> Path:
@@ -120,7 +125,8 @@ def table(folder: Path, text: str, name: str = "truth.csv") -> Path:
 
 
 def test_a_table_gives_labels_and_masks(tmp_path):
-    text = "subject,label,mask\nsub-01_ses-1_T1w,Abnormal,\nsub-01/sub-01_ses-2_T1w,0,\nsub-02,,masks/two.nii.gz\nsub-9,1,\n"
+    text = "subject,label,mask\nsub-01_ses-1_T1w,Abnormal,\nsub-01/sub-01_ses-2_T1w,0,\n"
+    text += "sub-02,,masks/two.nii.gz\nsub-9,1,\n"
     found = find_truths(table(tmp_path, text), SUBJECTS)
     assert found.known == {
         SUBJECTS[0].key: Truth(None, True),
@@ -190,7 +196,11 @@ def test_an_empty_mask_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    [head_grid("PSR", (6.0, 7.0, 8.0), degrees=21.0), head_grid("RAS", (6.0, 7.0, 8.0)), head_grid("PSR", (5.0, 7.0, 8.0), 20.0)],
+    [
+        head_grid("PSR", (6.0, 7.0, 8.0), degrees=21.0),
+        head_grid("RAS", (6.0, 7.0, 8.0)),
+        head_grid("PSR", (5.0, 7.0, 8.0), 20.0),
+    ],
     ids=["turned", "reordered", "finer"],
 )
 def test_another_grid_is_an_error_that_names_both(tmp_path, other):
