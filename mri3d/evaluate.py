@@ -253,10 +253,12 @@ def _compared(result: Result, mask: Path, words: str) -> Compared:
     values, brain, grid = result.read_maps()
     kinds, threshold = result.sidecar["maps"], result.sidecar["voxel_threshold"]
     overlay = Overlay.of_zscore(values, threshold) if "zscore" in kinds else Overlay.of_error(values, brain)
+    scan = result.read_scan(grid)
     return Compared(
         name=result.who.name,
         grid=grid,
-        scan=result.read_scan(grid),
+        scan=values if scan is None else scan,
+        scan_name="the map" if scan is None else "the scan",
         brain=brain,
         overlay=overlay,
         found=result.read_anomaly() if "anomaly" in kinds else None,

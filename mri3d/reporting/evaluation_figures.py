@@ -18,6 +18,8 @@ from mri3d.reporting.figure import save_png
 # Okabe and Ito's colours, told apart by colour-blind readers too; each goes with a word and a marker or line style.
 HEALTHY, ABNORMAL, INK, GRID = "#0072b2", "#d55e00", "#1b2126", "#dddddd"
 DPI = 130
+MOST_FALSE = 10.0
+"""False findings a scan up to which the FROC curve is shown; nobody would read on."""
 
 
 def draw_figures(
@@ -92,7 +94,7 @@ def _axes(figure: Figure, **labels: Any) -> Axes:
 def _scores(figure: Figure, scans: Sequence[Scan], thresholds: Mapping[str, float]) -> None:
     axes = _axes(figure, xlabel="score (larger is more abnormal)")
     groups = (("healthy", False, HEALTHY, "o"), ("abnormal", True, ABNORMAL, "^"))
-    ticks = []
+    ticks: list[str] = []
     for name, truth, colour, marker in groups:
         values = [scan.score for scan in scans if scan.abnormal == truth]
         if not values:
@@ -129,7 +131,8 @@ def _spread(figure: Figure, scans: Sequence[Scan], voxel_threshold: float) -> No
             axes.stairs(pooled / pooled.sum(), edges, color=colour, linestyle=style, linewidth=1.6, label=name)
     label = f"voxel threshold = {voxel_threshold:.2f}"
     axes.axvline(voxel_threshold, color=INK, linestyle=":", linewidth=1.3, label=label)
-    axes.set_xlim(0, edges[-1])
+    last = max(float(edges[1:][np.sum(counts, axis=0) > 0].max()) for _, counts, *_ in parts if np.sum(counts))
+    axes.set_xlim(0, max(last, 1.2 * voxel_threshold))
     axes.legend(frameon=False)
 
 
@@ -197,7 +200,8 @@ def _froc(figure: Figure, scans: Sequence[Scan], metrics: Mapping[str, Any]) -> 
               label=f"at the voxel threshold: {_estimate(share)}\nwith {false:.2f} false findings a scan")  # fmt: skip
     if share.ci95 is not None:
         axes.vlines(false, *share.ci95, color=INK, linewidth=1.2)
-    axes.set_xlim(left=0)
+    end = max(false * 1.2, min(float(curve.false_findings[-1]), MOST_FALSE), 1.0)
+    axes.set_xlim(-0.02 * end, end)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
 
 

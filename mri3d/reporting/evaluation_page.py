@@ -25,7 +25,9 @@ METRICS = {
     "false_findings_a_scan": (
         "false findings a scan", f"marked regions of which less than {MIN_COVERED:.0%} lies in lesions, on all scans",
     ),
-    "froc_score": ("FROC score", f"mean share of lesions detected at {', '.join(f'{r:g}' for r in RATES)} false a scan"),
+    "froc_score": (
+        "FROC score", f"mean share of lesions detected at {', '.join(f'{r:g}' for r in RATES)} false findings a scan",
+    ),
     "subject_auroc": ("subject AUROC", "how often an abnormal subject has a larger score than a healthy one"),
     "subject_ap": ("subject AP", "average precision of the subjects' scores"),
     "false_positive_ml": ("false-positive ml", "volume of the anomaly mask on healthy subjects"),

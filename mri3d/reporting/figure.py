@@ -123,6 +123,7 @@ class Compared:
         name: the subject's.
         grid: where the arrays lie.
         scan: what lies under the map.
+        scan_name: what that is.
         brain: the brain mask.
         overlay: the map.
         found: what the detector marks; None where it has no threshold.
@@ -133,6 +134,7 @@ class Compared:
     name: str
     grid: Grid
     scan: FloatArray
+    scan_name: str
     brain: BoolArray
     overlay: Overlay
     found: BoolArray | None
@@ -157,7 +159,7 @@ def draw_compared(case: Compared, path: Path) -> None:
     low, high = np.percentile(case.scan[case.brain], (0.5, 99.7)) if case.brain.any() else (0.0, 1.0)
     sizes = [_size_mm(plane, canonical, scan.shape) for plane in PLANES]
     place = canonical.grid.world(focus)
-    for bottom in (3.75, 0.42):
+    for bottom in (3.6, 0.42):
         panels = _panels(figure, (0.25, bottom, WIDTH - 1.5, 3.05), sizes, gap=0.12)
         for plane, panel, size in zip(PLANES, panels, sizes, strict=True):
             _show(panel, plane.cut(scan, inner), size, cmap="gray", norm=Normalize(float(low), float(high)))
@@ -172,7 +174,7 @@ def draw_compared(case: Compared, path: Path) -> None:
     _write(figure, 0.25, HEIGHT - 0.36, _printable(case.name), size=15, weight="bold")
     _write(figure, 0.25, HEIGHT - 0.66, case.words, size=10)
     marked = "; white, what the detector marks" if found is not None else ""
-    said = f"green, the true lesion{marked}; planes through the middle of the largest lesion; below, the scan alone"
+    said = f"green, the true lesion{marked}; planes through the middle of the largest lesion; below, {case.scan_name} alone"
     _write(figure, 0.25, HEIGHT - 0.92, said, size=9, color=MUTED)
     _scale(figure, case.overlay, (WIDTH - 1.05, 3.9, 0.16, 2.6))
     note = "Radiological convention: the subject's right (R) is on the left of the picture."

@@ -55,15 +55,13 @@ class Result:
         path = path_of(self.root, self.key, ending_of("anomaly"))
         return np.asarray(read_volume(path, constant_allowed=True).data != 0)
 
-    def read_scan(self, grid: Grid) -> FloatArray:
-        """The volume that was scored, on the maps' grid; the error map where it is there no more."""
+    def read_scan(self, grid: Grid) -> FloatArray | None:
+        """The volume that was scored, on the maps' grid; None where it is there no more."""
         try:
             scan = read_volume(self.who.images[0])
-            if scan.grid.matches(grid):
-                return scan.data
         except Mri3dError:
-            pass
-        return read_volume(path_of(self.root, self.key, ending_of("error"))).data
+            return None
+        return scan.data if scan.grid.matches(grid) else None
 
 
 @dataclass(frozen=True, eq=False)
