@@ -27,6 +27,7 @@ from mri3d.reporting.evaluation_figures import draw_figures
 from mri3d.reporting.evaluation_page import METRICS, counts, write_evaluation_page
 from mri3d.reporting.figure import Compared, Overlay, draw_compared
 from mri3d.reporting.names import REPORT
+from mri3d.reporting.names import TABLE as RESULTS
 from mri3d.reporting.results import Result, Results, read_folder
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.naming import participant_of
@@ -98,7 +99,7 @@ def evaluate(
         UsageError: the folders or the truth cannot be used, results stand there already, or nobody could be evaluated.
     """
     output = Path(output)
-    _check_output(Path(maps), output, overwrite)
+    _check_output(output, overwrite)
     results = read_folder(Path(maps))
     others = {str(folder): read_folder(Path(folder)) for folder in compare}
     truths = _truths_of(results, None if truth is None else Path(truth))
@@ -310,13 +311,13 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         temporary.write_bytes(text.getvalue().encode("utf-8", errors="backslashreplace"))
 
 
-def _check_output(maps: Path, output: Path, overwrite: bool) -> None:
-    """Refuse to replace an earlier evaluation unasked, and files of others always, such as the report of the maps."""
-    if not any((output / name).exists() for name in (JSON, TABLE, REPORT, FIGURES)):
-        return
-    if not _is_ours(output) or output.resolve() == maps.resolve():
-        raise UsageError(output, "an empty folder or an earlier evaluation", "other files", "Choose another folder")
-    if not overwrite:
+def _check_output(output: Path, overwrite: bool) -> None:
+    """Refuse to replace an earlier evaluation unasked, and files of others always, such as the report of maps."""
+    standing = [name for name in (RESULTS, JSON, TABLE, REPORT, FIGURES) if (output / name).exists()]
+    if RESULTS in standing or (standing and not _is_ours(output)):
+        found = f"{standing[0]} of another origin"
+        raise UsageError(output, "an empty folder or an earlier evaluation", found, "Choose another folder")
+    if standing and not overwrite:
         raise UsageError(output, "a folder without results", "an earlier evaluation", "Use --overwrite")
 
 

@@ -21,7 +21,7 @@ from tests.helpers import ellipsoid, head_grid, write_nifti
 GRID = head_grid("LPS", (5.0, 5.0, 6.0), degrees=10.0)
 VOXEL_THRESHOLD, MIN_ML = 4.0, 0.3
 THRESHOLDS = {"mean+1std": 4.5, "mean+3std": 5.5}
-BallArray = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Made:
     seed: int = 0
     participant: str = ""
 
-    def truth(self, grid: Grid = GRID) -> BallArray:
+    def truth(self, grid: Grid = GRID) -> BoolArray:
         """True in the lesions."""
         index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
         at = grid.world(index)
         balls = [np.linalg.norm(at - centre, axis=-1) < radius for centre, radius in self.lesions]
         return np.asarray(np.any(balls, axis=0)) if balls else np.zeros(grid.shape, bool)
 
-    def zscore(self, brain: BallArray, grid: Grid = GRID) -> npt.NDArray[np.float32]:
+    def zscore(self, brain: BoolArray, grid: Grid = GRID) -> npt.NDArray[np.float32]:
         """Absolute smooth noise of standard deviation 1, and the lesions."""
         noise = ndimage.gaussian_filter(np.random.default_rng(self.seed).normal(size=grid.shape), 0.7)
         bright = ndimage.gaussian_filter(self.truth(grid).astype(float), 0.5) * self.contrast

@@ -205,7 +205,7 @@ def test_subjects_whose_truth_cannot_be_used_fail_alone(study, tmp_path):
 def test_a_mask_that_contradicts_its_label_is_an_error(study, tmp_path):
     table = tmp_path / "truth.csv"
     masks = study / "truth"
-    lines = [f"{STUDY[0].key},1,{masks / STUDY[0].key}_mask.nii.gz", f"{STUDY[2].key},0,{masks / STUDY[2].key}_mask.nii.gz"]
+    lines = [f"{STUDY[i].key},{label},{masks / STUDY[i].key}_mask.nii.gz" for i, label in ((0, 1), (2, 0))]
     table.write_text("\n".join(["subject,label,mask", *lines, "sub-02,0,"]))
     _, rows, result = evaluated(study / "maps", "--truth", table, "-o", tmp_path / "out")
     assert result.exit_code == 1
@@ -241,8 +241,10 @@ def test_maps_of_two_bundles_are_wrong_usage(study, tmp_path):
 
 def test_results_are_not_replaced_unasked_and_those_of_others_never(study, whole, tmp_path):
     assert run(study / "maps", "--truth", study / "truth", "-o", study / "out").exit_code == 2
-    foreign = run(study / "maps", "--truth", study / "truth", "-o", study / "maps2", "--overwrite")
-    assert foreign.exit_code == 0
+    assert run(study / "maps", "--truth", study / "truth", "-o", study / "out", "--overwrite").exit_code == 0
+    table = (study / "maps" / "results.csv").read_bytes()
+    assert run(study / "maps", "--truth", study / "truth", "-o", study / "maps", "--overwrite").exit_code == 2
+    assert (study / "maps" / "results.csv").read_bytes() == table and not (study / "maps" / "report.html").exists()
     (tmp_path / "report.html").write_text("mine")
     assert run(study / "maps", "--truth", study / "truth", "-o", tmp_path, "--overwrite").exit_code == 2
     assert (tmp_path / "report.html").read_text() == "mine"

@@ -133,7 +133,7 @@ def _spread(figure: Figure, scans: Sequence[Scan], voxel_threshold: float) -> No
     axes.axvline(voxel_threshold, color=INK, linestyle=":", linewidth=1.3, label=label)
     last = max(float(edges[1:][np.sum(counts, axis=0) > 0].max()) for _, counts, *_ in parts if np.sum(counts))
     axes.set_xlim(0, max(last, 1.2 * voxel_threshold))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 _STYLES = {"voxels": (ABNORMAL, "-"), "subjects": (HEALTHY, "--")}

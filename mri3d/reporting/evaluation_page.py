@@ -40,10 +40,10 @@ METRICS = {
 """Name in ``metrics.json`` to name and meaning in words."""
 
 OWN_STYLE = """
-figure { margin: 1.25rem 0; } figure img { display: block; max-width: 100%; height: auto; border-radius: .5rem;
-  background: #fff; } figcaption { color: var(--soft); margin-bottom: .5rem; }
-.figures { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start; }
-.figures figure { max-width: 100%; } .figures img { max-width: min(100%, 34rem); }
+figure { margin: 1.25rem 0; } figcaption { color: var(--soft); margin-bottom: .5rem; }
+figure img { display: block; max-width: 100%; height: auto; border-radius: .5rem; background: #fff; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 0 1.5rem;
+  align-items: start; }
 """
 
 
@@ -112,7 +112,8 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
     lines = [(*METRICS[name], metrics[name]) for name in METRICS if name in metrics]
     for name, found in metrics.get("decision", {}).items():
         threshold = f"score above {name.replace('+', ' + ').replace('std', ' std')}, {found['threshold']:.3g}"
-        lines += [(of, threshold, found[of]) for of in ("accuracy", "sensitivity", "specificity") if of in found]
+        measures = [of for of in ("accuracy", "sensitivity", "specificity") if of in found]
+        lines += [(f"subject {of}", threshold, found[of]) for of in measures]
     body = "".join(
         f'<tr><td>{escape(name)}</td><td class="number">{_value(of)}</td><td class="number">{_interval(of)}</td>'
         f'<td class="soft">{escape(meaning)}</td></tr>'

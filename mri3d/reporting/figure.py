@@ -174,7 +174,7 @@ def draw_compared(case: Compared, path: Path) -> None:
     _write(figure, 0.25, HEIGHT - 0.36, _printable(case.name), size=15, weight="bold")
     _write(figure, 0.25, HEIGHT - 0.66, case.words, size=10)
     marked = "; white, what the detector marks" if found is not None else ""
-    said = f"green, the true lesion{marked}; planes through the middle of the largest lesion; below, {case.scan_name} alone"
+    said = f"green, the truth{marked}; planes through the middle of the largest lesion; below, {case.scan_name} alone"
     _write(figure, 0.25, HEIGHT - 0.92, said, size=9, color=MUTED)
     _scale(figure, case.overlay, (WIDTH - 1.05, 3.9, 0.16, 2.6))
     note = "Radiological convention: the subject's right (R) is on the left of the picture."

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from mri3d.evaluation.bootstrap import Estimate, average, draw_subjects
 from mri3d.evaluation.subjects import (
     auroc_of_counts,
     average_precision_of_counts,
     confusion,
+    curve,
     decisions,
     ranking,
 )
@@ -180,3 +181,20 @@ def test_a_paired_difference_is_surer_than_its_parts():
     assert a.minus(a).ci95 == (0.0, 0.0)
     with pytest.raises(ValueError, match="pairs"):
         a.minus(ranking(hard, truth, replicates=5)["auroc"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(labelled_scores)
+def test_curves_are_scikit_learns(pairs):
+    scores, truth = np.array([s for s, _ in pairs], float), np.array([t for _, t in pairs])
+    if truth.all() or not truth.any():
+        return
+    found = curve(scores, truth)
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert found.recall == pytest.approx(true[1:]) and found.false_positive_rate == pytest.approx(false[1:])
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    assert found.precision == pytest.approx(precision[:-1][::-1]) and found.recall == pytest.approx(recall[:-1][::-1])
+
+
+def test_a_curve_of_one_class_has_no_false_positive_rate():
+    assert np.isnan(curve([1.0, 2.0], [1, 1]).false_positive_rate).all()
