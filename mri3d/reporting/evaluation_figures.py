@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mri3d.evaluation import lesions, subjects, voxels
+from mri3d.evaluation.bootstrap import FloatArray
 from mri3d.evaluation.cohort import AT_NORMALS, Scan, spread_edges
 from mri3d.evaluation.subjects import Curve
 from mri3d.reporting.figure import save_png
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; each goes with a word and a marker or line style.
-HEALTHY, ABNORMAL, INK, GRID = "#0072b2", "#d55e00", "#1b2126", "#dddddd"
+HEALTHY, ABNORMAL, OUTSIDE, INK, GRID = "#0072b2", "#d55e00", "#009e73", "#1b2126", "#dddddd"
 DPI = 130
 MOST_FALSE = 10.0
 """False findings a scan up to which the FROC curve is shown; nobody would read on."""
@@ -43,44 +45,69 @@ def draw_figures(
     Returns:
         File name to caption, in the order of reading.
     """
-    made: dict[str, str] = {}
-
-    def draw(name: str, caption: str, size: tuple[float, float], fill: Callable[[Figure], None]) -> None:
-        figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
-        fill(figure)
-        save_png(figure, folder / name)
-        made[name] = caption
-
-    with_lesions = [scan for scan in scans if scan.voxels is not None]
-    both = len({scan.abnormal for scan in scans}) == 2
-    draw("scores.png", "Scores of the subjects, and the thresholds set on other, healthy subjects.", (7.4, 3.2),
-         lambda figure: _scores(figure, scans, thresholds))  # fmt: skip
-    if voxel_threshold is not None and any(scan.spread is not None for scan in scans):
-        draw("voxels.png", "Brain voxels by their value in the map; the last bin holds all that is beyond it.",
-             (7.4, 3.6), lambda figure: _spread(figure, scans, voxel_threshold))  # fmt: skip
-    curves = {}
-    if with_lesions:
-        curves["voxels", "voxel_auroc", "voxel_ap"] = voxels.curve([s.voxels for s in with_lesions if s.voxels])
-    if both:
-        curves["subjects", "subject_auroc", "subject_ap"] = subjects.curve(
-            [scan.score for scan in scans], [scan.abnormal for scan in scans]
-        )
-    if curves:
-        draw("roc.png", "ROC: how much is found at what share of false alarms.", (4.6, 4.6),
-             lambda figure: _roc(figure, curves, metrics))  # fmt: skip
-        draw("precision_recall.png", "Precision and recall; dotted, what guessing would give.", (4.6, 4.6),
-             lambda figure: _precision_recall(figure, curves, metrics))  # fmt: skip
-    if "decision" in metrics:
-        draw("confusion.png", "Decisions at the thresholds set on other, healthy subjects; the last one decides.",
-             (3.5 * len(metrics["decision"]), 3.4), lambda figure: _confusion(figure, metrics["decision"]))  # fmt: skip
-    if "froc_score" in metrics:
-        draw("froc.png", "Lesions detected against false findings a scan; the point is the voxel threshold in use.",
-             (5.6, 4.2), lambda figure: _froc(figure, scans, metrics))  # fmt: skip
-    sized = [of for of in numbers if "dice_normals" in of and "lesion_ml" in of]
-    if sized:
-        draw("dice_by_size.png", "Dice at the voxel threshold of normals against lesion volume, a point a scan.",
-             (5.6, 4.2), lambda figure: _dice_by_size(figure, sized))  # fmt: skip
+    made = {}
+    for plot in _plots(scans, metrics, numbers, voxel_threshold, thresholds):
+        figure = Figure(figsize=plot.size, dpi=DPI, facecolor="white", layout="constrained")
+        plot.fill(figure)
+        save_png(figure, folder / plot.name)
+        made[plot.name] = plot.caption
     return made
+
+
+class _Plot(NamedTuple):
+    """One figure: file name, caption, size in inches, and what draws it."""
+
+    name: str
+    caption: str
+    size: tuple[float, float]
+    fill: Callable[[Figure], None]
+
+
+def _plots(
+    scans: Sequence[Scan],
+    metrics: Mapping[str, Any],
+    numbers: Sequence[Mapping[str, float]],
+    voxel_threshold: float | None,
+    thresholds: Mapping[str, float],
+) -> Iterator[_Plot]:
+    """The figures that the data can give."""
+    caption = "Scores of the subjects, and the thresholds set on other, healthy subjects."
+    yield _Plot("scores.png", caption, (7.4, 3.2), partial(_scores, scans=scans, thresholds=thresholds))
+    spreads = [(scan.abnormal, scan.spread) for scan in scans if scan.spread is not None]
+    if voxel_threshold is not None and spreads:
+        caption = "Brain voxels by their value in the map."
+        fill = partial(_spread, spreads=spreads, voxel_threshold=voxel_threshold)
+        yield _Plot("voxels.png", caption, (7.4, 3.6), fill)
+    if curves := _curves(scans):
+        caption = "ROC: how much is found at what share of false alarms."
+        yield _Plot("roc.png", caption, (4.6, 4.6), partial(_roc, curves=curves, metrics=metrics))
+        caption = "Precision and recall; dotted, what guessing would give."
+        precision_recall = partial(_precision_recall, curves=curves, metrics=metrics)
+        yield _Plot("precision_recall.png", caption, (4.6, 4.6), precision_recall)
+    if "decision" in metrics:
+        caption = "Decisions at the thresholds set on other, healthy subjects; the last one decides."
+        size = (3.5 * len(metrics["decision"]), 3.4)
+        yield _Plot("confusion.png", caption, size, partial(_confusion, decision=metrics["decision"]))
+    if "froc_score" in metrics:
+        caption = "Lesions detected against false findings a scan; the point is the voxel threshold in use."
+        yield _Plot("froc.png", caption, (5.6, 4.2), partial(_froc, scans=scans, metrics=metrics))
+    if sized := [of for of in numbers if "dice_normals" in of and "lesion_ml" in of]:
+        caption = "Dice at the voxel threshold of normals against lesion volume, a point a scan."
+        yield _Plot("dice_by_size.png", caption, (5.6, 4.2), partial(_dice_by_size, numbers=sized))
+
+
+Curves = Mapping[tuple[str, str, str], Curve]
+"""By what is ranked and the names of its area and average precision among the metrics."""
+
+
+def _curves(scans: Sequence[Scan]) -> Curves:
+    found = {}
+    if cases := [scan.voxels for scan in scans if scan.voxels is not None]:
+        found["voxels", "voxel_auroc", "voxel_ap"] = voxels.curve(cases)
+    abnormal = [scan.abnormal for scan in scans]
+    if len(set(abnormal)) == 2:
+        found["subjects", "subject_auroc", "subject_ap"] = subjects.curve([scan.score for scan in scans], abnormal)
+    return found
 
 
 def _axes(figure: Figure, **labels: Any) -> Axes:
@@ -116,15 +143,14 @@ def _scores(figure: Figure, scans: Sequence[Scan], thresholds: Mapping[str, floa
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(thresholds))
 
 
-def _spread(figure: Figure, scans: Sequence[Scan], voxel_threshold: float) -> None:
+def _spread(figure: Figure, spreads: Sequence[tuple[bool, FloatArray]], voxel_threshold: float) -> None:
     axes = _axes(figure, xlabel="z-map", ylabel="share of voxels a bin", yscale="log")
     edges = spread_edges(voxel_threshold)
-    parts: list[tuple[str, list[Any], str, str]] = [
-        ("healthy subjects", [s.spread[0] for s in scans if s.spread is not None and not s.abnormal], HEALTHY, "-"),
-        ("abnormal subjects, outside lesions", [s.spread[0] for s in scans if s.spread is not None and s.abnormal],
-         "#009e73", "--"),
-        ("in lesions", [s.spread[1] for s in scans if s.spread is not None and s.abnormal], ABNORMAL, "-"),
-    ]  # fmt: skip
+    parts = (
+        ("healthy subjects", [of[0] for abnormal, of in spreads if not abnormal], HEALTHY, "-"),
+        ("abnormal subjects, outside lesions", [of[0] for abnormal, of in spreads if abnormal], OUTSIDE, "--"),
+        ("in lesions", [of[1] for abnormal, of in spreads if abnormal], ABNORMAL, "-"),
+    )
     for name, counts, colour, style in parts:
         pooled = np.sum(counts, axis=0) if counts else np.zeros(0)
         if pooled.sum():
@@ -139,20 +165,20 @@ def _spread(figure: Figure, scans: Sequence[Scan], voxel_threshold: float) -> No
 _STYLES = {"voxels": (ABNORMAL, "-"), "subjects": (HEALTHY, "--")}
 
 
-def _roc(figure: Figure, curves: Mapping[tuple[str, str, str], Curve], metrics: Mapping[str, Any]) -> None:
+def _roc(figure: Figure, curves: Curves, metrics: Mapping[str, Any]) -> None:
     axes = _axes(figure, xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     for (what, area, _), curve in curves.items():
         if area in metrics:
             colour, style = _STYLES[what]
             label = f"{what}: AUROC {_estimate(metrics[area])}"
+            # From nothing flagged on; below the lowest lesion voxel all voxels are flagged at once.
             points = np.concatenate([[0.0], curve.false_positive_rate]), np.concatenate([[0.0], curve.recall])
-            # Below the lowest lesion voxel all voxels are flagged at once.
             axes.plot(*points, style, color=colour, linewidth=1.8, label=label)
     axes.plot([0, 1], [0, 1], ":", color="#888888", linewidth=1, label="guessing")
     _unit_square(axes)
 
 
-def _precision_recall(figure: Figure, curves: Mapping[tuple[str, str, str], Curve], metrics: Mapping[str, Any]) -> None:
+def _precision_recall(figure: Figure, curves: Curves, metrics: Mapping[str, Any]) -> None:
     axes = _axes(figure, xlabel="recall", ylabel="precision", aspect="equal")
     for (what, _, average), curve in curves.items():
         colour, style = _STYLES[what]
