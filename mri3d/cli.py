@@ -246,6 +246,32 @@ def calibrate(
 
 
 @main.command(cls=Command)
+@click.argument("maps", metavar="MAPS", type=click.Path(path_type=Path))
+@click.option(
+    "--truth", required=True, type=click.Path(path_type=Path),
+    help="Folder of lesion masks (an empty one means healthy), or a table with subject and label or mask.",
+)
+@output_option
+@click.option(
+    "--compare", multiple=True, metavar="MAPS", type=click.Path(path_type=Path),
+    help="Maps of another detector on the same subjects: paired differences to it; repeatable.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation.")
+def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], overwrite: bool) -> None:
+    """Hold MAPS, a folder that detect wrote, against the truth.
+
+    A mask belongs to the subject whose BIDS entities or NAME it bears (NAME_mask.nii.gz and the like); subjects without
+    a truth are left out. The truth never moves a threshold.
+    """
+    from mri3d.evaluate import evaluate as run
+
+    outcome = run(maps, truth, output, compare, overwrite)
+    _say(outcome.words)
+    _say(f"Metrics: {output / 'metrics.json'}\nReport: {output / 'report.html'}")
+    _report_failures(outcome.failures)
+
+
+@main.command(cls=Command)
 @click.option(
     "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for volumes and results.",

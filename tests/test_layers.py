@@ -27,6 +27,7 @@ LAYERS = {
     "controls": 5,
     "bundle": 5,
     "recipe": 5,
+    "evaluate": 5,
     "detector": 6,
     "demo": 6,
     "cli": 7,

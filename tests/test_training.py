@@ -160,10 +160,10 @@ def test_monai_trains_and_evaluates_from_any_directory(bundle, healthy, tmp_path
     assert len(read_history(copy / "training")) == 1
     _monai(
         tmp_path, "run", "--config_file", configs / "evaluate.yaml", "--dataset_dir", healthy / "sub-01",
-        "--output_dir", tmp_path / "evaluation",
+        "--output_dir", tmp_path / "maps",
     )  # fmt: skip
-    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
-    assert metrics["subjects"] == 1 and 0 < metrics["mse"]["value"] < 1
+    metrics = json.loads((tmp_path / "maps" / "evaluation" / "metrics.json").read_text())
+    assert metrics["subjects"] == metrics["healthy"] == 1 and 0 < metrics["mse"]["value"] < 1
 
 
 def test_monai_verifies_and_exports(bundle, tmp_path):

@@ -7,7 +7,7 @@ chapter 13).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,13 @@ class Estimate:
     Args:
         value: the metric on the data as given.
         ci95: bounds of the 95 % interval over subjects; None where fewer than two subjects leave nothing to resample.
+        replicates: (R,) the value in each bootstrap replicate, NaN where its subjects cannot give it; what a paired
+            difference is made from.
     """
 
     value: float
     ci95: tuple[float, float] | None
+    replicates: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: ``{"value": ..., "ci95": [low, high]}``, with null for an interval that cannot be given."""
@@ -40,9 +43,23 @@ class Estimate:
         """
         known = replicates[np.isfinite(replicates)]
         if not known.size:
-            return cls(float(value), None)
+            return cls(float(value), None, replicates)
         low, high = np.percentile(known, (2.5, 97.5))
-        return cls(float(value), (float(low), float(high)))
+        return cls(float(value), (float(low), float(high)), replicates)
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The paired difference: what both share, such as a draw of hard subjects, cancels out.
+
+        Args:
+            other: the same metric of another method on the same cases in the same order, with as many replicates of
+                the same seed.
+
+        Raises:
+            ValueError: there are not as many replicates.
+        """
+        if self.replicates.shape != other.replicates.shape:
+            raise ValueError(f"{self.replicates.size} and {other.replicates.size} replicates make no pairs")
+        return Estimate.from_replicates(self.value - other.value, self.replicates - other.replicates)
 
 
 def draw_subjects(subjects: Sequence[str], replicates: int, seed: int) -> FloatArray:
@@ -64,8 +81,16 @@ def draw_subjects(subjects: Sequence[str], replicates: int, seed: int) -> FloatA
     return draws[:, subject_of_case].astype(np.float64)
 
 
-def average(values: Sequence[float], *, replicates: int = 2000, seed: int = 0) -> Estimate:
-    """The mean of one value a subject, with its interval.
+def average(
+    values: Sequence[float], subjects: Sequence[str] | None = None, *, replicates: int = 2000, seed: int = 0
+) -> Estimate:
+    """The mean of one value a case, with its interval.
+
+    Args:
+        values: (C,) finite values.
+        subjects: the subject of each case; each case is a subject of its own when left out.
+        replicates: bootstrap replicates.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: no values.
@@ -73,5 +98,5 @@ def average(values: Sequence[float], *, replicates: int = 2000, seed: int = 0) -
     if not len(values):
         raise ValueError("a mean needs at least one value")
     each = np.asarray(values, dtype=np.float64)
-    draws = draw_subjects([str(i) for i in range(len(each))], replicates, seed)
-    return Estimate.from_replicates(float(each.mean()), draws @ each / len(each))
+    draws = draw_subjects([str(i) for i in range(len(each))] if subjects is None else subjects, replicates, seed)
+    return Estimate.from_replicates(float(each.mean()), draws @ each / draws.sum(axis=1))

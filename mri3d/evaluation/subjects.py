@@ -1,4 +1,4 @@
-"""How well scores tell abnormal subjects from healthy ones, and how sure one can be of any such number.
+"""How well scores, and decisions, tell abnormal subjects from healthy ones, and how sure one can be of that.
 
 A bootstrap replicate only changes how often a subject counts, so scores are sorted into bins once and every replicate
 is a weighted sum of those counts.
@@ -7,10 +7,11 @@ is a weighted sum of those counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from mri3d.evaluation.bootstrap import Estimate, FloatArray, draw_subjects
 
@@ -48,6 +49,37 @@ def average_precision_of_counts(positives: FloatArray, negatives: FloatArray) ->
 def at_or_above(counts: FloatArray) -> FloatArray:
     """(..., B) counts by rising score to (..., B) how many lie in that bin or a higher one."""
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What every threshold gives, from the highest down.
+
+    Args:
+        recall: (B,) share of positives at or above it; also called sensitivity or true positive rate.
+        false_positive_rate: (B,) share of negatives at or above it; NaN without negatives.
+        precision: (B,) share of positives among all at or above it.
+    """
+
+    recall: FloatArray
+    false_positive_rate: FloatArray
+    precision: FloatArray
+
+
+def curve_of_counts(positives: FloatArray, negatives: FloatArray) -> Curve:
+    """ROC and precision-recall points from counts (B,) by rising score; bins above which nothing lies are left out."""
+    found, false = at_or_above(positives)[::-1], at_or_above(negatives)[::-1]
+    any_flagged = found + false > 0
+    found, false = found[any_flagged], false[any_flagged]
+    recall, rate = (_ratio(part, np.full(part.shape, part[-1])) if part.size else part for part in (found, false))
+    return Curve(recall, rate, found / (found + false))
+
+
+def curve(scores: npt.ArrayLike, abnormal: npt.ArrayLike) -> Curve:
+    """The curve of scores (C,) and truths (C,)."""
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(abnormal, dtype=bool)
+    one_hot = values[:, None] == np.unique(values)
+    return curve_of_counts(one_hot[truth].sum(axis=0).astype(float), one_hot[~truth].sum(axis=0).astype(float))
 
 
 def ranking(
@@ -94,6 +126,43 @@ def ranking(
         "auroc": Estimate.from_replicates(roc_auc_score(truth, values), auroc_of_counts(positives, negatives)),
         "average_precision": Estimate.from_replicates(average_precision_score(truth, values), precision),
     }
+
+
+def decisions(
+    flagged: npt.ArrayLike,
+    abnormal: npt.ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """How well a decision made with a threshold set beforehand agrees with the truth.
+
+    Args:
+        flagged: (C,) whether a case is called abnormal.
+        abnormal: (C,) the truth.
+        subjects: the subject of each case, as for :func:`ranking`.
+        replicates: bootstrap replicates.
+        seed: of the bootstrap.
+
+    Returns:
+        Each 0 to 1: ``accuracy``, ``sensitivity`` (share of abnormal cases flagged, absent without any) and
+        ``specificity`` (share of healthy cases not flagged, likewise). Empty without cases.
+    """
+    said, truth = np.asarray(flagged, dtype=bool), np.asarray(abnormal, dtype=bool)
+    names = [str(i) for i in range(truth.size)] if subjects is None else subjects
+    if truth.ndim != 1 or said.shape != truth.shape or len(names) != truth.size:
+        raise ValueError(f"decisions {said.shape}, truths {truth.shape} and {len(names)} subjects: one a case expected")
+    draws = np.vstack([np.ones(truth.size), draw_subjects(names, replicates, seed)])
+    counted = {"accuracy": truth | ~truth, "sensitivity": truth, "specificity": ~truth}
+    ratios = {name: _ratio(draws @ (of & (said == truth)), draws @ of) for name, of in counted.items() if of.any()}
+    return {name: Estimate.from_replicates(ratio[0], ratio[1:]) for name, ratio in ratios.items()}
+
+
+def confusion(flagged: npt.ArrayLike, abnormal: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Counts of cases, (2, 2): rows are the truth (healthy, abnormal), columns the decision (normal, anomalous)."""
+    truth, said = np.asarray(abnormal, dtype=bool), np.asarray(flagged, dtype=bool)
+    return np.asarray(confusion_matrix(truth, said, labels=[False, True]))
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

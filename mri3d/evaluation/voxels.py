@@ -15,7 +15,13 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from mri3d.evaluation.bootstrap import Estimate, FloatArray, draw_subjects
-from mri3d.evaluation.subjects import at_or_above, auroc_of_counts, average_precision_of_counts
+from mri3d.evaluation.subjects import (
+    Curve,
+    at_or_above,
+    auroc_of_counts,
+    average_precision_of_counts,
+    curve_of_counts,
+)
 
 # A bin holds at most about 1 / BINS of the lesion voxels. Counting a bin as tied then moves AUROC by at most
 # 1 / (2 BINS), and average precision by 1 / BINS times how far precision falls over the curve, which is at most 1.
@@ -80,18 +86,29 @@ def ranking(cases: Sequence[BrainVoxels], *, replicates: int = 1000, seed: int =
     positives, negatives = (draws @ np.stack(side) for side in zip(*histograms, strict=True))
     dice = _dice(at_or_above(positives), positives.sum(axis=1)[:, None], at_or_above(positives + negatives))
     drawn = positives.any(axis=1)
-    dice, best_bin = dice[drawn], np.argmax(dice[drawn], axis=1)
+    at_best = edges[np.maximum(np.argmax(dice, axis=1) - 1, 0)]
     estimates = {
         "average_precision": Estimate.from_replicates(
             average_precision_score(truth, scores), average_precision_of_counts(positives, negatives)
         ),
-        "dice_best": Estimate.from_replicates(best, dice.max(axis=1)),
-        "dice_best_threshold": Estimate.from_replicates(threshold, edges[np.maximum(best_bin - 1, 0)]),
+        "dice_best": Estimate.from_replicates(best, np.where(drawn, dice.max(axis=1), np.nan)),
+        "dice_best_threshold": Estimate.from_replicates(threshold, np.where(drawn, at_best, np.nan)),
     }
     if not truth.all():
         area = auroc_of_counts(positives, negatives)
         estimates["auroc"] = Estimate.from_replicates(roc_auc_score(truth, scores), area)
     return estimates
+
+
+def curve(cases: Sequence[BrainVoxels]) -> Curve:
+    """ROC and precision-recall points of the pooled voxels, at the scores of :func:`bin_edges`.
+
+    Args:
+        cases: at least one of them with lesion voxels.
+    """
+    edges = bin_edges(np.concatenate([case.scores[case.truth] for case in cases]))
+    positives, negatives = np.sum([histogram(case, edges) for case in cases], axis=0)
+    return curve_of_counts(positives, negatives)
 
 
 def at_threshold(

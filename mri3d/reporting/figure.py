@@ -1,4 +1,4 @@
-"""The picture of one subject, and the picture of one training run."""
+"""The picture of one subject, alone or against its truth, and the picture of one training run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+from scipy import ndimage
 
+from mri3d.grid import Grid
 from mri3d.reporting.planes import PLANES, Canonical, Index, Plane, bounds_and_centre
 from mri3d.scoring.detection import Detection
 from mri3d.volumes.atomic import atomic_write
-from mri3d.volumes.volume import FloatArray
+from mri3d.volumes.volume import BoolArray, FloatArray
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; every one is paired with a word, sign or line style.
 BACKGROUND, TEXT, MUTED = "#101418", "#eceff1", "#a3adb6"
 SKY, ORANGE, WHITE = "#56b4e9", "#e69f00", "#ffffff"
+TRUTH = "#2ee6a0"  # found nowhere on the colour scale of the maps
 DECISIONS = {
     "anomalous": ("\N{BLACK UP-POINTING TRIANGLE} ANOMALOUS", "#f2855b"),
     "normal": ("\N{BLACK CIRCLE} NORMAL", SKY),
@@ -60,15 +63,21 @@ class Overlay:
     def of(cls, detection: Detection) -> Overlay:
         """The z-map where there is one, else the error map."""
         if detection.zscore is not None:
-            # The scale depends on the bundle alone, so that the pictures of a study can be compared.
-            threshold = detection.voxel_threshold
-            solid = 3.0 if threshold is None else threshold
-            label = "z against\nhealthy\nsubjects"
-            return cls(detection.zscore, min(2.0, solid / 2), solid, 2 * solid, label, threshold is not None)
-        inside = detection.error[detection.brain]
-        low, solid, high = (float(v) for v in np.percentile(inside, (90, 98, 99.9)))
+            return cls.of_zscore(detection.zscore, detection.voxel_threshold)
+        return cls.of_error(detection.error, detection.brain)
+
+    @classmethod
+    def of_zscore(cls, zscore: FloatArray, threshold: float | None) -> Overlay:
+        """A z-map; its scale depends on the bundle alone, so that the pictures of a study can be compared."""
+        solid = 3.0 if threshold is None else threshold
+        return cls(zscore, min(2.0, solid / 2), solid, 2 * solid, "z against\nhealthy\nsubjects", threshold is not None)
+
+    @classmethod
+    def of_error(cls, error: FloatArray, brain: BoolArray) -> Overlay:
+        """An error map, its scale from its own values inside the brain."""
+        low, solid, high = (float(v) for v in np.percentile(error[brain], (90, 98, 99.9)))
         high = max(high, np.finfo(np.float32).eps.item())
-        return cls(detection.error, low, solid, high, "error\n|x \N{MINUS SIGN} x\u0302|, not\ncalibrated", False)
+        return cls(error, low, solid, high, "error\n|x \N{MINUS SIGN} x\u0302|, not\ncalibrated", False)
 
     def colours(self) -> Colormap:
         """Perceptually uniform, its opacity growing from ``low`` to ``solid``: weak findings are faint, not hidden."""
@@ -103,7 +112,74 @@ def draw_subject(detection: Detection, path: Path, template: FloatArray) -> None
     if canonical.tilt_degrees >= 1.0:
         note += f" Oblique scan: its planes are tilted by up to {canonical.tilt_degrees:.0f}\N{DEGREE SIGN}."
     _write(figure, 0.25, 0.16, note + " Research software, not a medical device.", size=8, color=MUTED)
-    _save(figure, path)
+    save_png(figure, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A scored scan and its truth; arrays are (X, Y, Z) in source order.
+
+    Args:
+        name: the subject's.
+        grid: where the arrays lie.
+        scan: what lies under the map.
+        scan_name: what that is.
+        brain: the brain mask.
+        overlay: the map.
+        found: what the detector marks; None where it has no threshold.
+        truth: True in lesions; not empty.
+        words: what is to be said of it, in one line.
+    """
+
+    name: str
+    grid: Grid
+    scan: FloatArray
+    scan_name: str
+    brain: BoolArray
+    overlay: Overlay
+    found: BoolArray | None
+    truth: BoolArray
+    words: str
+
+
+def draw_compared(case: Compared, path: Path) -> None:
+    """Write the PNG of a scan against its truth: above the map and what it marks, below the scan and the truth.
+
+    Args:
+        case: the scan.
+        path: where the PNG goes.
+    """
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor=BACKGROUND)
+    canonical = Canonical.of(case.grid)
+    labels, _ = ndimage.label(truth := canonical.view(case.truth), structure=np.ones((3, 3, 3)))
+    _, focus = bounds_and_centre(labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1)
+    crop, inner = _widened(bounds_and_centre(canonical.view(case.brain | case.truth))[0], canonical, focus, 6.0)
+    scan, values, truth = (canonical.view(array)[crop] for array in (case.scan, case.overlay.values, case.truth))
+    found = None if case.found is None else canonical.view(case.found)[crop]
+    low, high = np.percentile(case.scan[case.brain], (0.5, 99.7)) if case.brain.any() else (0.0, 1.0)
+    sizes = [_size_mm(plane, canonical, scan.shape) for plane in PLANES]
+    place = canonical.grid.world(focus)
+    for bottom in (3.6, 0.42):
+        panels = _panels(figure, (0.25, bottom, WIDTH - 1.5, 3.05), sizes, gap=0.12)
+        for plane, panel, size in zip(PLANES, panels, sizes, strict=True):
+            _show(panel, plane.cut(scan, inner), size, cmap="gray", norm=Normalize(float(low), float(high)))
+            title = ""
+            if bottom > 1:
+                _show(panel, plane.cut(values, inner), size, cmap=case.overlay.colours(), norm=case.overlay.norm())
+                title = f"{plane.name}  {'xyz'[plane.axis]} = {_signed(place[plane.axis])} mm"
+                if found is not None:
+                    _outline(panel, plane.cut(found, inner), 0.5, size, WHITE, 1.2, halo=True)
+            _outline(panel, plane.cut(truth, inner), 0.5, size, TRUTH, 1.4, halo=True)
+            _label(panel, plane, title, size=9)
+    _write(figure, 0.25, HEIGHT - 0.36, _printable(case.name), size=15, weight="bold")
+    _write(figure, 0.25, HEIGHT - 0.66, case.words, size=10)
+    marked = "; white, what the detector marks" if found is not None else ""
+    said = f"green, the truth{marked}; planes through the middle of the largest lesion; below, {case.scan_name} alone"
+    _write(figure, 0.25, HEIGHT - 0.92, said, size=9, color=MUTED)
+    _scale(figure, case.overlay, (WIDTH - 1.05, 3.9, 0.16, 2.6))
+    note = "Radiological convention: the subject's right (R) is on the left of the picture."
+    _write(figure, 0.25, 0.16, f"{note} Research software, not a medical device.", size=8, color=MUTED)
+    save_png(figure, path)
 
 
 def draw_training_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -134,7 +210,7 @@ def draw_training_curve(history: Sequence[Mapping[str, float]], path: Path) -> N
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if history:
         axes.legend(frameon=False)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _draw_title(figure: Figure, detection: Detection) -> None:
@@ -343,7 +419,8 @@ def _printable(name: str, longest: int = 80) -> str:
     return name if len(name) <= longest else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure without metadata, whole or not at all."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])  # nothing is transparent

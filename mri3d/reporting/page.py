@@ -214,15 +214,16 @@ def _article(number: int, row: Row, folder: Path) -> str:
 
 
 def _run(run: Mapping[str, object]) -> str:
-    pairs = ((escape(name.replace("_", " ")), escape(_said(value))) for name, value in run.items())
+    pairs = ((escape(name.replace("_", " ")), escape(said(value))) for name, value in run.items())
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in pairs)}</dl>"
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """A value of the provenance in words."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_said(of)}" for name, of in value.items())
+        return ", ".join(f"{name} {said(of)}" for name, of in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(_said, value))
+        return " ".join(map(said, value))
     return str(value)
 
 

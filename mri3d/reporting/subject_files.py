@@ -16,6 +16,7 @@ from mri3d.grid import Grid
 from mri3d.reporting.figure import draw_subject
 from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, path_of
 from mri3d.scoring.detection import Detection
+from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.alignment import load_template
 from mri3d.volumes.atomic import write_json
@@ -90,6 +91,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "brain_ml": float(detection.brain.sum() * detection.volume.grid.voxel_ml),
         "brain_mask": detection.brain_source,
         "alignment_dice": detection.alignment_dice,
+        "fidelity": fidelity(detection.model.image, detection.model.reconstruction, detection.model.mask),
         "components": [asdict(component) for component in detection.components],
         "maps": sorted(_maps(detection)),
         "map_notes": "Error and z-map are formed on the model grid "

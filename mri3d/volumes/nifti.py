@@ -32,7 +32,7 @@ MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code; one that is unknow
 _log = logging.getLogger(__name__)
 
 
-def read_volume(path: Path, max_bytes: int = 4 * GIB) -> Volume:
+def read_volume(path: Path, max_bytes: int = 4 * GIB, constant_allowed: bool = False) -> Volume:
     """Read a NIfTI-1 or NIfTI-2 file (.nii, .nii.gz) that holds one volume of real numbers.
 
     The header is judged before memory is taken for voxels, and no more is decompressed than it promises.
@@ -41,6 +41,7 @@ def read_volume(path: Path, max_bytes: int = 4 * GIB) -> Volume:
     Args:
         path: the file.
         max_bytes: the largest size allowed, of the voxels as stored and of their float32 copy alike.
+        constant_allowed: whether all voxels may be equal, as in the mask of a subject without a lesion.
 
     Raises:
         UnreadableFileError: not a whole NIfTI file, not one 3D volume, not real numbers, or too large.
@@ -58,7 +59,7 @@ def read_volume(path: Path, max_bytes: int = 4 * GIB) -> Volume:
         raise UnreadableFileError(
             path, "a whole, readable NIfTI file", str(error), "Copy or export the file again"
         ) from error
-    _check_content(path, data)
+    _check_content(path, data, constant_allowed)
     return Volume(data, grid, header, path, warnings)
 
 
@@ -250,10 +251,10 @@ def _read_voxels(stream: IO[bytes], header: nib.Nifti1Header) -> FloatArray:
         return np.asarray(data, dtype=np.float32)
 
 
-def _check_content(path: Path, data: FloatArray) -> None:
+def _check_content(path: Path, data: FloatArray, constant_allowed: bool) -> None:
     broken = data.size - np.count_nonzero(np.isfinite(data))
     if broken:
         found = f"{broken} of {data.size} that are NaN or infinite"
         raise ContentError(path, "finite voxels", found, "Export the file again or fill these voxels")
-    if data.min() == data.max():
+    if not constant_allowed and data.min() == data.max():
         raise ContentError(path, "an image", f"{data.flat[0]:g} in every voxel", "Check how the file was made")

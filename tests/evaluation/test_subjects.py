@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from mri3d.evaluation.bootstrap import Estimate, average, draw_subjects
-from mri3d.evaluation.subjects import auroc_of_counts, average_precision_of_counts, ranking
+from mri3d.evaluation.subjects import (
+    auroc_of_counts,
+    average_precision_of_counts,
+    confusion,
+    curve,
+    decisions,
+    ranking,
+)
 
 labelled_scores = st.lists(st.tuples(st.integers(-50, 50), st.booleans()), min_size=2, max_size=40)
 
@@ -138,3 +145,56 @@ def test_average_has_the_interval_of_the_standard_error():
     assert estimate.value == pytest.approx(values.mean())
     low, high = estimate.ci95
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(400), rel=0.1)
+
+
+def test_decisions_by_hand():
+    flagged, abnormal = [1, 0, 1, 0, 0], [1, 1, 1, 0, 0]
+    found = {name: estimate.value for name, estimate in decisions(flagged, abnormal).items()}
+    assert found == pytest.approx({"accuracy": 4 / 5, "sensitivity": 2 / 3, "specificity": 1.0})
+    assert confusion(flagged, abnormal).tolist() == [[2, 0], [1, 2]]
+    assert confusion([0], [0]).tolist() == [[1, 0], [0, 0]]
+
+
+def test_decisions_on_one_class_say_what_they_can():
+    assert set(decisions([0, 1], [0, 0])) == {"accuracy", "specificity"}
+    assert set(decisions([0, 1], [1, 1])) == {"accuracy", "sensitivity"}
+    assert decisions([], []) == {}
+    with pytest.raises(ValueError, match="one a case"):
+        decisions([0], [0, 1])
+
+
+def test_a_mean_over_scans_of_few_people_is_less_sure():
+    values = np.repeat(np.random.default_rng(0).normal(size=20), 5)
+    grouped, single = average(values, [str(i // 5) for i in range(100)]), average(values)
+    assert grouped.value == single.value
+    assert grouped.ci95[1] - grouped.ci95[0] > 1.5 * (single.ci95[1] - single.ci95[0])
+
+
+def test_a_paired_difference_is_surer_than_its_parts():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=60)
+    truth = np.arange(60) % 2 == 0
+    a, b = (ranking(hard + gain * truth + 0.05 * rng.normal(size=60), truth)["auroc"] for gain in (1.0, 0.8))
+    found = a.minus(b)
+    assert found.value == pytest.approx(a.value - b.value)
+    assert found.ci95[1] - found.ci95[0] < 0.5 * (a.ci95[1] - a.ci95[0])
+    assert a.minus(a).ci95 == (0.0, 0.0)
+    with pytest.raises(ValueError, match="pairs"):
+        a.minus(ranking(hard, truth, replicates=5)["auroc"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(labelled_scores)
+def test_curves_are_scikit_learns(pairs):
+    scores, truth = np.array([s for s, _ in pairs], float), np.array([t for _, t in pairs])
+    if truth.all() or not truth.any():
+        return
+    found = curve(scores, truth)
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert found.recall == pytest.approx(true[1:]) and found.false_positive_rate == pytest.approx(false[1:])
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    assert found.precision == pytest.approx(precision[:-1][::-1]) and found.recall == pytest.approx(recall[:-1][::-1])
+
+
+def test_a_curve_of_one_class_has_no_false_positive_rate():
+    assert np.isnan(curve([1.0, 2.0], [1, 1]).false_positive_rate).all()

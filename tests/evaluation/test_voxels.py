@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from mri3d.evaluation.bootstrap import Estimate, draw_subjects
 from mri3d.evaluation.subjects import auroc_of_counts, average_precision_of_counts
-from mri3d.evaluation.voxels import BrainVoxels, at_threshold, bin_edges, histogram, ranking
+from mri3d.evaluation.voxels import BrainVoxels, at_threshold, bin_edges, curve, histogram, ranking
 
 
 def case(subject: str, scores, truth) -> BrainVoxels:
@@ -173,3 +173,11 @@ def test_refuses_shapes_that_differ_and_scores_that_are_not_finite():
         case("sub-1", [1.0, 2.0], [0])
     with pytest.raises(ValueError, match="differ"):
         BrainVoxels.within("sub-1", np.ones((2, 2, 2), bool), np.ones((2, 2, 3)), np.ones((2, 2, 2), bool))
+
+
+def test_the_curve_of_pooled_voxels_passes_through_its_thresholds():
+    found = curve(HAND)
+    # At 0.9, 0.7 and 0.2, the scores of the lesion voxels, and at last all voxels together.
+    assert found.recall == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert found.precision == pytest.approx([1, 2 / 3, 3 / 5, 3 / 8])
+    assert found.false_positive_rate == pytest.approx([0, 1 / 5, 2 / 5, 1])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from mri3d.reporting.figure import DECISIONS, Overlay, draw_subject, draw_training_curve
+from mri3d.reporting.figure import DECISIONS, Compared, Overlay, draw_compared, draw_subject, draw_training_curve
 from mri3d.scoring.detection import Component, Score
 from mri3d.volumes.volume import FloatArray
 
@@ -139,3 +139,32 @@ def test_training_curve(tmp_path: Path) -> None:
     for name, epochs in (("run", history), ("first", history[:1]), ("none", [])):
         draw_training_curve(epochs, tmp_path / f"{name}.png")
         assert pixels(tmp_path / f"{name}.png").std() > 1
+
+
+@pytest.mark.parametrize("axcodes", ["RAS", "PSR"])
+def test_the_truth_is_outlined_where_it_lies(
+    axcodes: str, head_grid: Build, ball: Build, make_detection: Build, tmp_path: Path
+) -> None:
+    detection = make_detection(head_grid(axcodes))
+    columns = {}
+    for side, x in (("left", -30.0), ("right", 30.0)):
+        truth = ball(detection.volume.grid, (x, 10.0, 10.0), (14, 14, 14)) & detection.brain
+        scan, grid = detection.volume.data, detection.volume.grid
+        case = Compared(
+            "a$b\n", grid, scan, "the scan", detection.brain, Overlay.of(detection), detection.anomaly, truth, "words"
+        )
+        draw_compared(case, tmp_path / f"{side}.png")
+        red, green, blue = np.moveaxis(pixels(tmp_path / f"{side}.png")[440:740, 25:270], -1, 0)
+        columns[side] = float(np.nonzero((green - red > 80) & (green > blue))[1].mean())
+    assert columns["left"] > columns["right"] + 40
+
+
+def test_a_truth_outside_of_an_empty_brain_can_be_drawn(make_detection: Build, ball: Build, tmp_path: Path) -> None:
+    detection = make_detection()
+    grid = detection.volume.grid
+    empty = np.zeros(grid.shape, dtype=bool)
+    truth = ball(grid, (80.0, 0.0, 0.0), (8, 8, 8))
+    overlay = Overlay.of_zscore(np.zeros(grid.shape, dtype=np.float32), None)
+    case = Compared("a", grid, detection.volume.data, "the scan", empty, overlay, None, truth, "")
+    draw_compared(case, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 10_000

@@ -1,0 +1,141 @@
+"""What ``mri3d detect`` wrote, read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri3d.errors import Mri3dError, UsageError
+from mri3d.grid import Grid
+from mri3d.reporting.names import SIDECAR, TABLE, ending_of, path_of
+from mri3d.reporting.table import read_results
+from mri3d.volumes.nifti import read_volume
+from mri3d.volumes.truth import Who
+from mri3d.volumes.volume import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A scored subject.
+
+    Args:
+        root: the output folder.
+        key: the place of its files below it.
+        sidecar: what its JSON says.
+    """
+
+    root: Path
+    key: str
+    sidecar: Mapping[str, Any]
+
+    @property
+    def who(self) -> Who:
+        """The names by which it may be told of."""
+        images = tuple(Path(image["path"]) for image in self.sidecar["inputs"].values())
+        return Who(self.key, self.sidecar["participant"], images)
+
+    def read_maps(self) -> tuple[FloatArray, BoolArray, Grid]:
+        """The z-map, or the error map where there is none; where it or the error is not 0, the brain; their grid."""
+        error = read_volume(path_of(self.root, self.key, ending_of("error")))
+        if "zscore" not in self.sidecar["maps"]:
+            return error.data, error.data != 0, error.grid
+        path = path_of(self.root, self.key, ending_of("zscore"))
+        zscore = read_volume(path)
+        if not zscore.grid.matches(error.grid):
+            raise Mri3dError(path, "the error map's grid", "another", "Run mri3d detect again")
+        return zscore.data, np.asarray((zscore.data != 0) | (error.data != 0)), zscore.grid
+
+    def read_anomaly(self) -> BoolArray:
+        """The anomaly mask; may be empty."""
+        path = path_of(self.root, self.key, ending_of("anomaly"))
+        return np.asarray(read_volume(path, constant_allowed=True).data != 0)
+
+    def read_scan(self, grid: Grid) -> FloatArray | None:
+        """The volume that was scored, on the maps' grid; None where it is there no more."""
+        try:
+            scan = read_volume(self.who.images[0])
+        except Mri3dError:
+            return None
+        return scan.data if scan.grid.matches(grid) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """An output folder whose subjects were all scored by one bundle.
+
+    Args:
+        root: the folder.
+        scored: its subjects.
+        failed: why others have no maps, by key.
+    """
+
+    root: Path
+    scored: tuple[Result, ...]
+    failed: Mapping[str, str]
+
+    @property
+    def bundle(self) -> Mapping[str, str]:
+        """Name, version and hash of the bundle."""
+        bundle: Mapping[str, str] = self.scored[0].sidecar["bundle"]
+        return bundle
+
+    @property
+    def voxel_threshold(self) -> float | None:
+        """Of the z-map, from healthy subjects; None if uncalibrated."""
+        threshold: float | None = self.scored[0].sidecar["voxel_threshold"]
+        return threshold
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Of the score, from healthy subjects, by name; empty if uncalibrated."""
+        thresholds: Mapping[str, float] = self.scored[0].sidecar["thresholds"]
+        return thresholds
+
+    @property
+    def min_ml(self) -> float:
+        """The smallest component of the anomaly mask."""
+        return float(self.scored[0].sidecar["settings"].get("min_ml", 0.0))
+
+
+def read_folder(root: Path) -> Results:
+    """Read the table and the sidecars of an output folder; maps stay on disk.
+
+    Raises:
+        UsageError: it is none, holds no scored subject, or maps of several bundles or settings.
+    """
+    table = root / TABLE
+    if not table.is_file():
+        raise UsageError(root, f"a folder that mri3d detect wrote, with {TABLE}", "none", "Check the path")
+    scored, failed, key = [], {}, ""
+    try:
+        for row in read_results(table):
+            key = str(row["key"])
+            if row["status"] == "ok":
+                scored.append(Result(root, key, _sidecar(path_of(root, key, SIDECAR))))
+            else:
+                failed[key] = str(row["error"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"{key}: {error!r}" if key else repr(error)
+        raise UsageError(root, "whole results of mri3d detect", found, "Run mri3d detect again") from error
+    if not scored:
+        raise UsageError(root, "at least one scored subject", f"{len(failed)} failed", "Run mri3d detect again")
+    for result in scored:
+        for what in ("bundle", "settings"):
+            if result.sidecar[what] != scored[0].sidecar[what]:
+                found = f"another {what} for {result.key} than for {scored[0].key}"
+                raise UsageError(root, "maps of one bundle with one set of settings", found, "Run detect --overwrite")
+    return Results(root, tuple(scored), failed)
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    wanted = ("participant", "inputs", "score", "thresholds", "voxel_threshold", "anomalous_ml", "maps", "bundle")
+    missing = [name for name in (*wanted, "settings") if name not in made]
+    if missing:
+        raise KeyError(f"{path.name} without {', '.join(missing)}")
+    return made
