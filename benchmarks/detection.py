@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mri3d.volumes.truth import Who, find_truths, read_mask
 from tqdm import tqdm
 
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
@@ -45,6 +44,7 @@ from mri3d.volumes.brain import find_brain
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
+from mri3d.volumes.truth import Who, find_truths, read_mask
 from mri3d.volumes.volume import Volume
 
 KINDS = {"clear": ("clear",), "subtle": ("subtle_bright", "subtle_dark")}

@@ -12,6 +12,7 @@ from monai.engines import Workflow
 from monai.handlers import CheckpointLoader
 from torch import nn
 
+from mri3d.models.weights import bare_state
 from mri3d.volumes.atomic import atomic_write
 
 CHECKPOINT = "checkpoint.pt"
@@ -74,7 +75,5 @@ class BestWeights:
     def __call__(self, engine: Workflow) -> None:
         """Save the weights if they are the best."""
         if engine.state.best_metric_epoch == engine.state.epoch:
-            # on the CPU, so that they load on a machine without the device they were trained on
-            weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
             with atomic_write(self.path) as path:
-                torch.save(weights, path)
+                torch.save(bare_state(self.network), path)

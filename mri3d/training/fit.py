@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from mri3d.models.weights import load_network
+from mri3d.models.weights import bare_state, load_network
 from mri3d.training.prepare import Prepared
 from mri3d.transforms.case import Item
 from mri3d.volumes.atomic import atomic_write
@@ -62,4 +62,4 @@ class Fitter:
     def run(self) -> None:
         """Save the network as a bare state dict."""
         with atomic_write(self.path) as path:
-            torch.save({name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}, path)
+            torch.save(bare_state(self.network), path)
