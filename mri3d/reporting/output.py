@@ -86,7 +86,7 @@ class OutputFolder:
         """
         if detection is None:
             error = case.error or Mri3dError(case.subject.reference, "a result", "none", "Please report this")
-            row = failed_row(case.subject, error, self.source, sum(case.seconds.values()))
+            row = failed_row(case.subject, error, self.source, sum(case.seconds.values()), case.warnings)
         else:
             row = row_of(replace(detection, seconds=case.seconds), self.source)
         self.rows[case.subject.key] = row

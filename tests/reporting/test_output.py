@@ -91,6 +91,17 @@ def test_a_subject_that_fails_keeps_nothing_of_an_earlier_run(study: Study) -> N
     assert "_zscore" not in (study.out / "report.html").read_text(encoding="utf-8").split("Open the maps")[0]
 
 
+def test_a_subject_that_fails_keeps_its_warnings(study: Study) -> None:
+    a = study.add("a")
+    folder = study.folder()
+    error = ContentError(a.reference, "a head", "noise", "Look at it")
+    folder.record(Case(a, error=error, warnings=("The scan ends within the brain.", "Left is a guess.")), None)
+    folder.finish()
+    row = read_results(study.out / "results.csv")[0]
+    assert (row["status"], row["warnings"]) == ("failed", "The scan ends within the brain. | Left is a guess.")
+    assert "Left is a guess." in (study.out / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_map_that_is_no_longer_written_does_not_outlive_its_run(study: Study) -> None:
     a = study.add("a")
     study.score(study.folder(), a, reconstruction=np.zeros((40, 48, 40), np.float32))

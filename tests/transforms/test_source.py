@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri3d.errors import BrainError, UnreadableFileError
+from mri3d.errors import AlignmentError, BrainError, PreprocessingError, UnreadableFileError
 from mri3d.grid import Grid
+from mri3d.transforms import source as module
 from mri3d.transforms.case import Case
 from mri3d.transforms.resampling import resample
 from mri3d.transforms.source import AlignToTemplate, FindBrain, LoadVolume
@@ -74,3 +75,21 @@ def test_the_template_lies_on_itself():
     assert found.alignment.template_to_source[:3, :3] == pytest.approx(np.eye(3), abs=0.02)  # 4 mm against 2 mm
     assert found.alignment.dice > 0.97
     assert set(found.seconds) == {"align"}
+
+
+@pytest.mark.parametrize(
+    ("offset", "error", "cause"),
+    [(-120.0, PreprocessingError, "not standardised to a mean of 0"), (0.0, AlignmentError, "overlaps")],
+    ids=["standardised", "as scanned"],
+)
+def test_a_brain_that_is_not_aligned_is_told_of_its_intensities_first(
+    monkeypatch: pytest.MonkeyPatch, offset: float, error: type[Exception], cause: str
+):
+    def refuse(volume, brain):
+        raise AlignmentError(volume.path, "a brain that overlaps with the template", "none", "Check orientation")
+
+    monkeypatch.setattr(module, "align", refuse)
+    case = Case(subject_of(), volume_of(head(GRID) + offset, GRID), Brain(ellipsoid(GRID), "given"))
+    with pytest.raises(PreprocessingError, match=cause) as caught:
+        AlignToTemplate()({"case": case})
+    assert type(caught.value) is error
