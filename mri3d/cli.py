@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mri3d import __version__
-from mri3d.errors import Mri3dError
+from mri3d.errors import Mri3dError, UsageError
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -95,6 +95,14 @@ def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
     return settings
 
 
+def _existing(resume: bool, overwrite: bool) -> str:
+    """What to do with results that stand there already."""
+    if resume and overwrite:
+        remedy = "Resume keeps what is done, overwrite does it again: leave one of them out"
+        raise UsageError("--resume --overwrite", "one of the two", "both", remedy)
+    return "resume" if resume else "overwrite" if overwrite else "refuse"
+
+
 def _modalities(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
@@ -114,8 +122,8 @@ set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
     help="Change a key of the configuration, such as training.epochs=5; repeatable.",
 )
-resume_option = click.option("--resume", "existing", flag_value="resume", help="Do only what is still missing.")
-overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", help="Replace what is there.")
+resume_option = click.option("--resume", is_flag=True, help="Do only what is still missing.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 
 
 @click.group(cls=Mri3dGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -145,7 +153,8 @@ def detect(
     bundle: str | None,
     mask: Path | None,
     recon: bool,
-    existing: str | None,
+    resume: bool,
+    overwrite: bool,
     device: str,
     modalities: list[str] | None,
     settings: dict[str, Any],
@@ -157,7 +166,7 @@ def detect(
 
     overrides = {
         **settings,
-        "existing": existing or "refuse",
+        "existing": _existing(resume, overwrite),
         "mask": None if mask is None else literal(mask),
         "keep_reconstruction": recon,
     }
@@ -182,7 +191,8 @@ def train(
     output: Path,
     recipe: str,
     seed: int,
-    existing: str | None,
+    resume: bool,
+    overwrite: bool,
     device: str,
     modalities: list[str] | None,
     settings: dict[str, Any],
@@ -190,7 +200,8 @@ def train(
     """Train a detector on the healthy volumes in INPUT; the result is a calibrated bundle."""
     from mri3d.workflow import train as run
 
-    excluded = run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing or "refuse")
+    existing = _existing(resume, overwrite)
+    excluded = run(source, output, recipe, device, settings, seed, modalities or ["T1w"], existing)
     _say(f"Bundle: {output}\nTraining curve: {output / 'training' / 'curve.png'}")
     _say(f"Use it: mri3d detect INPUT -o OUTPUT --bundle {output}")
     _report_failures(excluded)
