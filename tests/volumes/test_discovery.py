@@ -430,7 +430,7 @@ def test_a_datalist_named_relative_to_where_one_stands(tmp_path: Path, monkeypat
 
 def test_a_datalist_of_several_modalities(tmp_path: Path) -> None:
     rows = [
-        {"image": {"FLAIR": "s/sub-01_acq-2_FLAIR.nii", "T1w": "s/sub-01_T1w.nii", "PDw": "s/pd.nii"}, "participant": 7},
+        {"image": {"FLAIR": "s/sub-01_acq-2_FLAIR.nii", "T1w": "s/sub-01_T1w.nii", "PDw": "s/p.nii"}, "participant": 7},
         {"image": {"FLAIR": "s/sub-02_FLAIR.nii"}},
         "s/plain.nii",
     ]
