@@ -15,11 +15,11 @@ import click
 from mri3d import __version__
 from mri3d.errors import Mri3dError, UsageError
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class Mri3dGroup(click.Group):
-    """Turns our errors into one line on stderr and an exit code."""
+    """Turns our errors and Ctrl-C into one line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; with ``--debug`` errors keep their traceback."""
@@ -30,6 +30,14 @@ class Mri3dGroup(click.Group):
                 raise
             click.echo(f"mri3d: {error}", err=True)
             sys.exit(EXIT_USAGE)
+        except KeyboardInterrupt:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            resumable = command is not None and any(option.name == "resume" for option in command.params)
+            click.echo(f"mri3d: interrupted{'; go on with --resume' if resumable else ''}", err=True)
+            # an interrupt within an evaluated string, as MONAI's configs are, would end Python by a signal in place
+            # of the exit code; evaluating another string takes that back
+            eval("0")
+            sys.exit(EXIT_INTERRUPTED)
 
 
 def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
@@ -45,7 +53,8 @@ def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
     if not debug:
         warnings.simplefilter("ignore")
         logging.getLogger("monai").setLevel(logging.ERROR)
-        logging.getLogger("ignite").setLevel(logging.ERROR)
+        # its engines announce every exception, which is told here once
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
 
 
 def _say(words: str) -> None:
@@ -132,7 +141,7 @@ def main() -> None:
     """Learn normal brain anatomy from healthy 3D MRI; show where a new scan departs from it.
 
     INPUT is a NIfTI file, a folder (searched to its bottom) or a datalist (.json, .csv, .tsv). Exit codes: 0 all done,
-    1 some subjects failed, 2 wrong usage. Research software, not a medical device.
+    1 some subjects failed, 2 wrong usage, 130 interrupted. Research software, not a medical device.
     """
 
 
