@@ -118,6 +118,16 @@ class OutputFolder:
             write_json(self.root / RUN, run)
             write_page(self.root / REPORT, rows, run)
 
+    def exit_if_failed(self) -> None:
+        """End the process with exit code 1 and a line on stderr if subjects failed; call it when all is written.
+
+        Raises:
+            SystemExit: some did.
+        """
+        failed = sum(row["status"] == "failed" for row in self.ordered)
+        if failed:
+            raise SystemExit(f"mri3d: {failed} of {len(self.rows)} subjects failed; {self.root / TABLE} tells why")
+
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
         """Say of a full disk or a missing permission what the user can do about it."""

@@ -102,6 +102,16 @@ def test_a_subject_that_fails_keeps_its_warnings(study: Study) -> None:
     assert "Left is a guess." in (study.out / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_with_failures_can_end_with_an_exit_code(study: Study) -> None:
+    a, b = study.add("a"), study.add("b")
+    folder = study.folder()
+    study.score(folder, a)
+    folder.exit_if_failed()
+    study.fail(folder, b)
+    with pytest.raises(SystemExit, match=r"1 of 2 subjects failed; .*results\.csv"):
+        folder.exit_if_failed()
+
+
 def test_a_map_that_is_no_longer_written_does_not_outlive_its_run(study: Study) -> None:
     a = study.add("a")
     study.score(study.folder(), a, reconstruction=np.zeros((40, 48, 40), np.float32))
