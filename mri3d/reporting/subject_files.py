@@ -90,6 +90,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "brain_ml": float(detection.brain.sum() * detection.volume.grid.voxel_ml),
         "brain_mask": detection.brain_source,
         "alignment_dice": detection.alignment_dice,
+        "alignment_correlation": detection.alignment_correlation,
         "components": [asdict(component) for component in detection.components],
         "maps": sorted(_maps(detection)),
         "map_notes": "Error and z-map are formed on the model grid "

@@ -102,6 +102,18 @@ def test_a_subject_that_fails_keeps_its_warnings(study: Study) -> None:
     assert "Left is a guess." in (study.out / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_warning_stands_in_table_sidecar_and_report(study: Study) -> None:
+    a = study.add("a")
+    folder = study.folder()
+    study.score(folder, a, warnings=("The scan ends within the brain.",))
+    folder.finish()
+    assert read_results(study.out / "results.csv")[0]["warnings"] == "The scan ends within the brain."
+    assert json.loads((study.out / "a.json").read_text(encoding="utf-8"))["warnings"] == [
+        "The scan ends within the brain."
+    ]
+    assert "The scan ends within the brain." in (study.out / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_run_with_failures_can_end_with_an_exit_code(study: Study) -> None:
     a, b = study.add("a"), study.add("b")
     folder = study.folder()
@@ -320,4 +332,5 @@ def test_the_sidecar_tells_what_the_maps_rest_on(study: Study) -> None:
     assert made["mask"]["path"] == str(a.mask)
     assert made["inputs"]["T1w"]["bytes"] == 1
     assert made["maps"] == sorted(MAPS)
+    assert (made["alignment_dice"], made["alignment_correlation"]) == (0.93, 0.47)
     assert module.TABLE in study.names()
