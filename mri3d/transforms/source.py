@@ -69,7 +69,7 @@ class AlignToTemplate(Stage):
     name = "align"
 
     def apply(self, item: Item) -> Item:
-        """Set ``case.alignment``."""
+        """Set ``case.alignment``; warn where it is doubtful."""
         case: Case = item["case"]
         assert case.volume is not None and case.brain is not None
         try:
@@ -78,5 +78,5 @@ class AlignToTemplate(Stage):
             # registration takes what is negative for background: then the intensities are the cause to be told
             scale_of(case.volume.data[case.brain.mask], case.subject.reference)
             raise
-        item["case"] = replace(case, alignment=alignment)
+        item["case"] = replace(case, alignment=alignment, warnings=case.warnings + alignment.doubts)
         return item

@@ -13,7 +13,7 @@ from mri3d.transforms import source as module
 from mri3d.transforms.case import Case
 from mri3d.transforms.resampling import resample
 from mri3d.transforms.source import AlignToTemplate, FindBrain, LoadVolume
-from mri3d.volumes.alignment import load_template
+from mri3d.volumes.alignment import Alignment, load_template
 from mri3d.volumes.brain import Brain
 from tests.helpers import ellipsoid, head, head_grid, subject_of, volume_of, write_nifti
 
@@ -93,3 +93,18 @@ def test_a_brain_that_is_not_aligned_is_told_of_its_intensities_first(
     with pytest.raises(PreprocessingError, match=cause) as caught:
         AlignToTemplate()({"case": case})
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(("correlation", "warned"), [(0.21, True), (0.30, True), (0.38, False), (0.55, False)])
+def test_a_brain_that_looks_little_like_the_template_is_scored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, correlation: float, warned: bool
+):
+    monkeypatch.setattr(module, "align", lambda volume, brain: Alignment(np.eye(4), 0.95, correlation))
+    case = Case(subject_of(), volume_of(head(GRID), GRID), Brain(ellipsoid(GRID), "given"), warnings=("earlier",))
+    found = AlignToTemplate()({"case": case})["case"]
+    assert found.alignment.correlation == correlation
+    assert found.warnings[0] == "earlier"
+    assert len(found.warnings) == 1 + warned
+    if warned:
+        assert f"correlation {correlation:.2f}" in found.warnings[1]
+        assert "T1w" in found.warnings[1] and found.warnings[1].endswith(".")
