@@ -25,8 +25,8 @@ USUAL_CORRELATION = 0.33
 """The same below which a user is warned.
 
 Measured: T1w volumes of 55 healthy people have 0.36 to 0.53 (mean 0.44, standard deviation 0.03), of 4 patients with
-multiple sclerosis 0.43 to 0.57; their FLAIR volumes 0.18 to 0.27, their T2w volumes less than -0.25. Heads stored upside
-down or back to front have 0.10 to 0.24, of which the Dice refuses most but not all.
+multiple sclerosis 0.43 to 0.57; the patients' FLAIR volumes 0.18 to 0.27, their T2w volumes less than -0.25. Heads
+stored upside down or back to front have 0.10 to 0.24; the Dice refuses most of them, but not all.
 """
 
 

@@ -51,7 +51,8 @@ def test_the_subject_s_own_mask_is_taken(tmp_path: Path):
 
 def test_a_mask_that_does_not_fit_is_an_error_and_not_replaced_by_another(tmp_path: Path):
     case = loaded(tmp_path, mask=ellipsoid(GRID))
-    write_nifti(case.subject.mask, head_grid("LAS", (7.0, 8.0, 8.0)))
+    other = head_grid("LAS", (7.0, 8.0, 8.0))
+    write_nifti(case.subject.mask, other, ellipsoid(other), dtype=np.uint8)
     with pytest.raises(BrainError, match="Resample the mask"):
         FindBrain()({"case": case})
 
