@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from mri3d import __version__
-from mri3d.errors import Mri3dError
+from mri3d.errors import Mri3dError, UsageError
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class Mri3dGroup(click.Group):
-    """Turns our errors into one line on stderr and an exit code."""
+    """Turns our errors and Ctrl-C into one line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; with ``--debug`` errors keep their traceback."""
@@ -30,6 +30,14 @@ class Mri3dGroup(click.Group):
                 raise
             click.echo(f"mri3d: {error}", err=True)
             sys.exit(EXIT_USAGE)
+        except KeyboardInterrupt:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            resumable = command is not None and any(option.name == "resume" for option in command.params)
+            click.echo(f"mri3d: interrupted{'; go on with --resume' if resumable else ''}", err=True)
+            # an interrupt within an evaluated string, as MONAI's configs are, would end Python by a signal in place
+            # of the exit code; evaluating another string takes that back
+            eval("0")
+            sys.exit(EXIT_INTERRUPTED)
 
 
 def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
@@ -45,7 +53,8 @@ def _talk(ctx: click.Context, quiet: bool, verbose: bool, debug: bool) -> None:
     if not debug:
         warnings.simplefilter("ignore")
         logging.getLogger("monai").setLevel(logging.ERROR)
-        logging.getLogger("ignite").setLevel(logging.ERROR)
+        # its engines announce every exception, which is told here once
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
 
 
 def _say(words: str) -> None:
@@ -95,6 +104,14 @@ def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
     return settings
 
 
+def _existing(resume: bool, overwrite: bool) -> str:
+    """What to do with results that stand there already."""
+    if resume and overwrite:
+        remedy = "Resume keeps what is done, overwrite does it again: leave one of them out"
+        raise UsageError("--resume --overwrite", "one of the two", "both", remedy)
+    return "resume" if resume else "overwrite" if overwrite else "refuse"
+
+
 def _modalities(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
@@ -114,8 +131,8 @@ set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
     help="Change a key of the configuration, such as training.epochs=5; repeatable.",
 )
-resume_option = click.option("--resume", "existing", flag_value="resume", help="Do only what is still missing.")
-overwrite_option = click.option("--overwrite", "existing", flag_value="overwrite", help="Replace what is there.")
+resume_option = click.option("--resume", is_flag=True, help="Do only what is still missing.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 
 
 @click.group(cls=Mri3dGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,7 +141,7 @@ def main() -> None:
     """Learn normal brain anatomy from healthy 3D MRI; show where a new scan departs from it.
 
     INPUT is a NIfTI file, a folder (searched to its bottom) or a datalist (.json, .csv, .tsv). Exit codes: 0 all done,
-    1 some subjects failed, 2 wrong usage. Research software, not a medical device.
+    1 some subjects failed, 2 wrong usage, 130 interrupted. Research software, not a medical device.
     """
 
 
@@ -145,7 +162,8 @@ def detect(
     bundle: str | None,
     mask: Path | None,
     recon: bool,
-    existing: str | None,
+    resume: bool,
+    overwrite: bool,
     device: str,
     modalities: list[str] | None,
     settings: dict[str, Any],
@@ -157,7 +175,7 @@ def detect(
 
     overrides = {
         **settings,
-        "existing": existing or "refuse",
+        "existing": _existing(resume, overwrite),
         "mask": None if mask is None else literal(mask),
         "keep_reconstruction": recon,
     }
@@ -186,7 +204,8 @@ def train(
     init: str | None,
     folds: int | None,
     seed: int,
-    existing: str | None,
+    resume: bool,
+    overwrite: bool,
     device: str,
     modalities: list[str] | None,
     settings: dict[str, Any],
@@ -204,7 +223,7 @@ def train(
         "overrides": settings,
         "seed": seed,
         "modalities": modalities or ["T1w"],
-        "existing": existing or "refuse",
+        "existing": _existing(resume, overwrite),
         "init": None if init is None else find_bundle(init),
     }
     if folds is None:
@@ -231,7 +250,7 @@ def _say_bundle(folder: Path) -> None:
 @device_option
 @set_option
 def calibrate(
-    source: Path, output: Path, bundle: str | None, existing: str | None, device: str, settings: dict[str, Any]
+    source: Path, output: Path, bundle: str | None, overwrite: bool, device: str, settings: dict[str, Any]
 ) -> None:
     """Set a trained bundle's statistics and thresholds by the healthy volumes in INPUT, such as of another scanner.
 
@@ -240,7 +259,8 @@ def calibrate(
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
     from mri3d.controls import calibrate as run
 
-    excluded = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, settings, existing or "refuse")
+    existing = _existing(False, overwrite)
+    excluded = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, settings, existing)
     _say_bundle(output)
     _report_failures(excluded)
 

@@ -90,12 +90,12 @@ def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **
     begin(source, root, recipe, device, **options)
     with plain_errors():
         parser = open_training(source, root, device).parser
-        prepared = parser.get_parsed_content("prepared")
+        prepared, cache = parser.get_parsed_content("prepared"), parser.get_parsed_content("cache_dir")
         dealt = _deal(parser, prepared.participants, folds, source)
         residuals: list[HealthyResidual] = []
         for number, fold in enumerate(dealt):
             others = _split_without(fold, parser, prepared.participants, source)
-            residuals += _out_of_fold(source, root, root / "training" / f"fold-{number}", others, device)
+            residuals += _out_of_fold(source, root, root / "training" / f"fold-{number}", others, device, cache)
         if not (root / SPLIT).exists():
             write_json(root / SPLIT, _split_without((), parser, prepared.participants, source).as_dict())
         parser.get_parsed_content("train#trainer").run()
@@ -121,7 +121,9 @@ def _split_without(fold: Sequence[str], parser: ConfigParser, everyone: Sequence
     return Split(dealt.train, dealt.validation, tuple(fold) or tuple(sorted(set(everyone))))
 
 
-def _out_of_fold(source: Path, root: Path, folder: Path, split: Split, device: str) -> list[HealthyResidual]:
+def _out_of_fold(
+    source: Path, root: Path, folder: Path, split: Split, device: str, cache: str
+) -> list[HealthyResidual]:
     """The residuals of the split's calibration part under a network trained on the others; kept for a restart."""
     kept_split = Split.load(folder / SPLIT) if (folder / SPLIT).exists() else split
     if kept_split != split:  # of a run with another number of folds
@@ -130,8 +132,7 @@ def _out_of_fold(source: Path, root: Path, folder: Path, split: Split, device: s
         if not (folder / "configs").exists():
             recipes.copy(root, folder, {})
         write_json(folder / SPLIT, split.as_dict())
-        training = root / "training"
-        shared = {"cache_dir": literal(training / "cache"), "initial": literal(training / INITIAL)}
+        shared = {"cache_dir": literal(cache), "initial": literal(root / "training" / INITIAL)}
         parser = open_training(source, folder, device, shared).parser
         parser.get_parsed_content("train#trainer").run()
         items = parser.get_parsed_content("prepared").load(split.calibration)

@@ -111,7 +111,7 @@ class Summary:
     """What became of a run.
 
     Args:
-        words: the count of subjects by decision, as a sentence.
+        words: the count of subjects by decision and of those with warnings, as a sentence.
         failures: input and cause of every subject that failed.
     """
 
@@ -158,10 +158,17 @@ def detect(
     with plain_errors():
         workflow.run()
     rows = workflow.parser.get_parsed_content("output").ordered
+    failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
+    return Summary(_in_words(rows), failures)
+
+
+def _in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Such as ``12 subjects: 2 anomalous, 10 normal; 3 with warnings (see the table).``"""
     decisions = Counter(str(row["decision"] or row["status"]) for row in rows)
     words = ", ".join(f"{count} {decision}" for decision, count in sorted(decisions.items()))
-    failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
-    return Summary(f"{len(rows)} subject{'s' if len(rows) != 1 else ''}: {words}.", failures)
+    warned = sum(bool(row["warnings"]) for row in rows)
+    told = f"; {warned} with warnings (see the table)" if warned else ""
+    return f"{len(rows)} subject{'s' if len(rows) != 1 else ''}: {words}{told}."
 
 
 def _device(name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
+from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
 from mri3d.cli import main
 from mri3d.reporting.table import read_results
 from tests.brains import CENTRE, FOV, brain_on
@@ -68,6 +69,18 @@ def test_good_volumes_are_done_and_bad_ones_named(tmp_path):
         assert not list((tmp_path / "out").glob(f"{name}_*"))
     assert (tmp_path / "out" / "good1_T1w_zscore.nii.gz").exists()
     assert "9 failed" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_monais_own_command_tells_failures_by_its_exit_code(tmp_path):
+    (tmp_path / "text_T1w.nii.gz").write_text("this is no volume")
+    config = find_bundle(DEFAULT_BUNDLE) / "configs" / "inference.yaml"
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", config]
+    places = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out"]
+    done = subprocess.run([*map(str, command + places)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "mri3d: 1 of 1 subjects failed" in done.stderr and "Traceback" not in done.stderr
+    assert read_results(tmp_path / "out" / "results.csv")[0]["status"] == "failed"
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_killed_run_resumes_with_what_is_missing(tmp_path):

@@ -86,3 +86,13 @@ def test_train_resumes_only_what_was_started(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"no volume, and never read")
     result = _run("train", tmp_path, "-o", tmp_path / "b", "--resume")
     assert result.exit_code == 2 and "--resume" in result.output
+
+
+@pytest.mark.parametrize("command", ["detect", "train"])
+@pytest.mark.parametrize("options", [("--resume", "--overwrite"), ("--overwrite", "--resume")])
+def test_resume_and_overwrite_exclude_each_other(tmp_path, command, options):
+    (tmp_path / "a.nii.gz").write_bytes(b"no volume, and never read")
+    result = _run(command, tmp_path, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert "--resume --overwrite" in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()

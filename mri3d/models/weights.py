@@ -17,7 +17,7 @@ def bare_state(network: nn.Module) -> dict[str, torch.Tensor]:
     """A network's state for a file: on the CPU, so that it loads without the device it was trained on.
 
     Large tensors are kept in half precision, which halves the file and changes an output by about 1e-3 of its range;
-    what is calibrated is the network as loaded from the file. Vectors, such as a normalisation's statistics, stay whole.
+    what is calibrated is the network as loaded from the file. Vectors, as of a normalisation, stay whole.
     """
     return {
         name: (value.half() if value.dim() > 1 and value.dtype == torch.float32 else value).detach().cpu().contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from mri3d.volumes.volume import BoolArray, FloatArray
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; every one is paired with a word, sign or line style.
 BACKGROUND, TEXT, MUTED = "#101418", "#eceff1", "#a3adb6"
-SKY, ORANGE, WHITE = "#56b4e9", "#e69f00", "#ffffff"
+SKY, ORANGE, YELLOW, WHITE = "#56b4e9", "#e69f00", "#f0e442", "#ffffff"
 TRUTH = "#2ee6a0"  # found nowhere on the colour scale of the maps
 DECISIONS = {
     "anomalous": ("\N{BLACK UP-POINTING TRIANGLE} ANOMALOUS", "#f2855b"),
@@ -106,6 +107,7 @@ def draw_subject(detection: Detection, path: Path, template: FloatArray) -> None
     window = _window(detection)
     _draw_title(figure, detection)
     _draw_overlay(figure, detection, canonical, box, focus, window)
+    _draw_warnings(figure, detection)
     _draw_mask(figure, detection, canonical, focus, window)
     _draw_alignment(figure, detection, template)
     note = "Radiological convention: the subject's right (R) is on the left of the picture."
@@ -271,6 +273,13 @@ def _draw_overlay(
     _scale(figure, overlay, (WIDTH - 1.05, 3.0, 0.16, HEIGHT - 4.6))
 
 
+def _draw_warnings(figure: Figure, detection: Detection) -> None:
+    """What limits the map stands below it, for the picture may travel without the table."""
+    words = "  ".join(f"\N{WARNING SIGN} {warning}" for warning in detection.warnings)
+    lines = textwrap.wrap(words, 175, max_lines=2, placeholder=" ... (all in the table)")
+    _write(figure, 0.25, 2.91, "\n".join(lines), size=8, color=YELLOW, va="top")
+
+
 def _draw_mask(
     figure: Figure, detection: Detection, canonical: Canonical, focus: Index, window: tuple[float, float]
 ) -> None:
@@ -299,7 +308,8 @@ def _draw_alignment(figure: Figure, detection: Detection, template: FloatArray) 
         _show(panel, plane.cut(image, centre), size, cmap="gray", norm=Normalize(0.0, 1.0))
         _outline(panel, plane.cut(model, centre), level, size, ORANGE, 0.9)
         _label(panel, plane, "", size=7.5)
-    caption = f"check 2: aligned brain, contour of the template, Dice {detection.alignment_dice:.2f}"
+    fit = f"Dice {detection.alignment_dice:.2f}, correlation {detection.alignment_correlation:.2f}"
+    caption = f"check 2: aligned brain, contour of the template, {fit}"
     _write(figure, WIDTH / 2 + 0.15, 2.5, caption, size=9, color=ORANGE)
 
 

@@ -86,7 +86,7 @@ class OutputFolder:
         """
         if detection is None:
             error = case.error or Mri3dError(case.subject.reference, "a result", "none", "Please report this")
-            row = failed_row(case.subject, error, self.source, sum(case.seconds.values()))
+            row = failed_row(case.subject, error, self.source, sum(case.seconds.values()), case.warnings)
         else:
             row = row_of(replace(detection, seconds=case.seconds), self.source)
         self.rows[case.subject.key] = row
@@ -117,6 +117,16 @@ class OutputFolder:
             write_results(self.root / TABLE, rows)
             write_json(self.root / RUN, run)
             write_page(self.root / REPORT, rows, run)
+
+    def exit_if_failed(self) -> None:
+        """End the process with exit code 1 and a line on stderr if subjects failed; call it when all is written.
+
+        Raises:
+            SystemExit: some did.
+        """
+        failed = sum(row["status"] == "failed" for row in self.ordered)
+        if failed:
+            raise SystemExit(f"mri3d: {failed} of {len(self.rows)} subjects failed; {self.root / TABLE} tells why")
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:

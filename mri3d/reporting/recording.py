@@ -55,6 +55,7 @@ class RecordResults:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._stop_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._record)
         engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Workflow) -> None:
         done = len(self.output.subjects) - len(self.output.pending)
@@ -81,3 +82,7 @@ class RecordResults:
     def _close(self, engine: Workflow) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def _fail(self, engine: Workflow, error: BaseException) -> None:
+        self._close(engine)  # or the error is told on the bar's own line
+        raise error

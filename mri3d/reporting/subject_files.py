@@ -91,6 +91,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "brain_ml": float(detection.brain.sum() * detection.volume.grid.voxel_ml),
         "brain_mask": detection.brain_source,
         "alignment_dice": detection.alignment_dice,
+        "alignment_correlation": detection.alignment_correlation,
         "fidelity": fidelity(detection.model.image, detection.model.reconstruction, detection.model.mask),
         "components": [asdict(component) for component in detection.components],
         "maps": sorted(_maps(detection)),

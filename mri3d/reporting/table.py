@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,15 +59,26 @@ def row_of_sidecar(made: Mapping[str, Any], subject: Subject, input_root: Path) 
         "status": "ok",
         **{column: made[column] for column in columns},
         "seconds": sum(made["seconds"].values()),
-        "warnings": " | ".join(map(_one_line, made["warnings"])) or None,
+        "warnings": _joined(made["warnings"]),
     }
 
 
-def failed_row(subject: Subject, error: Mri3dError, input_root: Path, seconds: float | None = None) -> Row:
-    """The row of a subject that could not be scored."""
+def failed_row(
+    subject: Subject,
+    error: Mri3dError,
+    input_root: Path,
+    seconds: float | None = None,
+    warnings: Sequence[str] = (),
+) -> Row:
+    """The row of a subject that could not be scored; what was noticed before it failed may tell why."""
     # The input has a column of its own; any other place, such as a second modality's file, must be named here.
     message = error.cause if error.where == str(subject.reference) else str(error)
-    return _blank(subject, input_root) | {"status": "failed", "seconds": seconds, "error": _one_line(message)}
+    return _blank(subject, input_root) | {
+        "status": "failed",
+        "seconds": seconds,
+        "warnings": _joined(warnings),
+        "error": _one_line(message),
+    }
 
 
 def write_results(path: Path, rows: Iterable[Row]) -> None:
@@ -120,6 +131,10 @@ def _value(column: str, cell: str | None) -> Value:
     if not cell:
         return None
     return float(cell) if column in NUMBERS else cell
+
+
+def _joined(warnings: Iterable[str]) -> str | None:
+    return " | ".join(map(_one_line, warnings)) or None
 
 
 def _one_line(message: str) -> str:

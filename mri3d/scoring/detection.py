@@ -80,6 +80,7 @@ class Detection:
         brain: the brain mask on the source grid.
         brain_source: where the mask came from (``given``, ``stripped input``, ``deepbet``).
         alignment_dice: overlap of the aligned brain with the template's, 0 to 1.
+        alignment_correlation: of intensities in the aligned brain with the template's, -1 to 1.
         error: |x - x_hat| in normalised intensity, formed on the model grid; 0 outside the brain.
         zscore: absolute z against healthy subjects; 0 outside the brain; None where the bundle has no statistics.
         anomaly: the thresholded and filtered z-map; None where the bundle has no calibration.
@@ -97,6 +98,7 @@ class Detection:
     brain: BoolArray
     brain_source: str
     alignment_dice: float
+    alignment_correlation: float
     error: FloatArray
     zscore: FloatArray | None
     anomaly: BoolArray | None

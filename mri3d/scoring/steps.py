@@ -72,6 +72,7 @@ class Decide(Stage):
             brain=case.brain.mask,
             brain_source=case.brain.source,
             alignment_dice=case.alignment.dice,
+            alignment_correlation=case.alignment.correlation,
             error=item["error"],
             zscore=item["zscore"],
             anomaly=anomaly,

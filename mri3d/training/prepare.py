@@ -7,8 +7,11 @@ import hashlib
 import json
 import logging
 import os
+import signal
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,12 +182,27 @@ def _fill(
         multiprocessing_context="spawn" if workers > 1 else None,  # a forked torch may hang in its thread pool
     )
     failures: list[tuple[str, Mri3dError]] = []
-    for subject, error in tqdm(loader, total=len(todo), desc="preprocess", unit="volume"):
+    with _interrupts_are_ours():
+        outcomes = iter(loader)
+    for subject, error in tqdm(outcomes, total=len(todo), desc="preprocess", unit="volume"):
         if error is not None and not isinstance(error, InputError | PreprocessingError):
             raise error
         if error is not None:
             failures.append((subject, error))
     return failures
+
+
+@contextmanager
+def _interrupts_are_ours() -> Iterator[None]:
+    """Processes started here do not hear Ctrl-C, or each would print its traceback; this one hears it and ends them."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may set this
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _workers(volumes: int, device: torch.device) -> int:

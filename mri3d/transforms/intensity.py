@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -9,9 +11,35 @@ import torch
 from mri3d.errors import PreprocessingError
 from mri3d.transforms.case import Item, Stage
 from mri3d.volumes.itk import WORK_UNITS, as_sitk
+from mri3d.volumes.volume import FloatArray
 
 MAX_NEGATIVE = 0.02
 """Share of negative brain voxels, which become 0, that is accepted; resampling and filters leave a few."""
+
+
+def scale_of(brain: FloatArray, path: Path, percentile: float = 98.0) -> float:
+    """The intensity of a brain's bright tissue.
+
+    Args:
+        brain: (N,) the brain's voxels.
+        path: the volume they are from, for the error.
+        percentile: of the voxels, which is the scale.
+
+    Raises:
+        PreprocessingError: the brain's intensities have no scale, or too many of them are negative.
+    """
+    scale = float(np.percentile(brain, percentile))
+    negative = float((brain < 0).mean())
+    if not (0 < scale < np.inf and negative <= MAX_NEGATIVE):
+        # rounded up: what is refused must not read as what is allowed
+        percent = np.ceil(1000 * negative - 1e-6) / 10
+        raise PreprocessingError(
+            path,
+            f"a brain of positive intensities (at most {100 * MAX_NEGATIVE:.1f}% of its voxels below 0)",
+            f"{percent:.1f}% below 0, and a {percentile:g}th percentile of {scale:g}",
+            "Give the volume as the scanner made it, not standardised to a mean of 0",
+        )
+    return scale
 
 
 class CorrectBias(Stage):
@@ -55,14 +83,6 @@ class NormaliseIntensity(Stage):
         """Replace ``image`` by values in [0, ceiling], 0 outside the brain."""
         image, mask = item["image"], item["mask"]
         brain = image[mask].numpy()
-        scale = float(np.percentile(brain, self.percentile))
-        negative = float((brain < 0).mean())
-        if not (0 < scale < np.inf and negative <= MAX_NEGATIVE):
-            raise PreprocessingError(
-                item["case"].subject.reference,
-                f"a brain of positive intensities (at most {MAX_NEGATIVE:.0%} of its voxels below 0)",
-                f"{negative:.0%} below 0, and a {self.percentile:g}th percentile of {scale:g}",
-                "Give the volume as the scanner made it, not standardised to a mean of 0",
-            )
+        scale = scale_of(brain, item["case"].subject.reference, self.percentile)
         item["image"] = (image / scale).clamp(0, self.ceiling) * mask
         return item

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mri3d.errors import AlignmentError
 from mri3d.transforms.case import Case, Item, Stage
+from mri3d.transforms.intensity import scale_of
 from mri3d.volumes.alignment import align
 from mri3d.volumes.brain import CUT_CM2, cut_area, find_brain
 from mri3d.volumes.nifti import read_volume
@@ -61,13 +63,20 @@ class AlignToTemplate(Stage):
 
     Raises:
         AlignmentError: it does not lie on the template afterwards.
+        PreprocessingError: the same, and its intensities are no scanner's.
     """
 
     name = "align"
 
     def apply(self, item: Item) -> Item:
-        """Set ``case.alignment``."""
+        """Set ``case.alignment``; warn where it is doubtful."""
         case: Case = item["case"]
         assert case.volume is not None and case.brain is not None
-        item["case"] = replace(case, alignment=align(case.volume, case.brain.mask))
+        try:
+            alignment = align(case.volume, case.brain.mask)
+        except AlignmentError:
+            # registration takes what is negative for background: then the intensities are the cause to be told
+            scale_of(case.volume.data[case.brain.mask], case.subject.reference)
+            raise
+        item["case"] = replace(case, alignment=alignment, warnings=case.warnings + alignment.doubts)
         return item

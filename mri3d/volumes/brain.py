@@ -20,6 +20,13 @@ PLAUSIBLE_ML = (600.0, 2400.0)
 AGREEMENT = 0.9
 """Dice of the non-zero voxels with deepbet's mask from which a volume counts as already stripped."""
 
+ALIKE = 0.5
+"""Share of equal neighbours from which whole numbers count as a mask or label map.
+
+Measured inside the brain: label maps of 149 regions at 2 mm have 0.78, T1w volumes of 8 bits 0.07 to 0.17. The count of
+values would not tell them apart: the former have 149, the latter 128 to 240.
+"""
+
 CUT_CM2 = 4.0
 """Brain on the faces of the volume from which a scan counts as ending within the brain; a spinal cord has 1 to 2."""
 
@@ -52,13 +59,14 @@ def find_brain(volume: Volume, given: Volume | None = None, device: str = "cpu")
 
     Args:
         volume: the head, in any orientation and spacing.
-        given: a mask made by the user on the volume's grid; non-zero is brain.
+        given: a mask or label map made by the user on the volume's grid; non-zero is brain.
         device: where deepbet runs: ``cpu``, ``cuda:N`` or ``mps``.
 
     Raises:
-        BrainError: no brain was found, or one of implausible size, or the given mask lies on another grid.
+        BrainError: no brain was found, or one of implausible size, or the given mask lies on another grid or is none.
     """
     if given is not None:
+        _check_mask(given)
         if not given.grid.matches(volume.grid, tolerance_mm=0.1):
             raise BrainError(
                 given.path,
@@ -78,6 +86,27 @@ def find_brain(volume: Volume, given: Volume | None = None, device: str = "cpu")
             "Check that the file is a whole head at the size its header says, or give a brain mask",
         )
     return brain
+
+
+def _check_mask(given: Volume) -> None:
+    """Refuse an image that is given for a mask: its values are many and change from voxel to voxel."""
+    values = given.data[given.data != 0]
+    if not values.size or values.min() == values.max():
+        return
+    if (values == np.round(values)).all() and _alike(given.data) >= ALIKE:
+        return
+    raise BrainError(
+        given.path,
+        "a brain mask (0 outside and one value inside) or a label map of whole numbers",
+        f"an image of {len(np.unique(values))} values from {values.min():g} to {values.max():g}",
+        "Give the mask and not the scan, or leave it out to have the brain extracted",
+    )
+
+
+def _alike(data: FloatArray) -> float:
+    """The share of neighbours along the first axis, both not 0, that have one value."""
+    both = (data[1:] != 0) & (data[:-1] != 0)
+    return float((data[1:] == data[:-1])[both].mean()) if both.any() else 0.0
 
 
 def _extract(volume: Volume, device: str) -> Brain:

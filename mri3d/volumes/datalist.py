@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mri3d.errors import UsageError
+from mri3d.volumes.naming import MODALITIES
 
 ENDINGS = (".json", ".csv", ".tsv")
 _SECTIONS = ("data", "training", "validation", "testing")
-_REMEDY = "See the datalist formats in the documentation"
+_FIELDS = ("image", "mask", "participant")
+_COLUMNS = (*_FIELDS, "participant_id")
+_JSON = 'Write a list of paths or of {"image": path or {modality: path}, "mask": path, "participant": name}'
+_TABLE = "Write a table with the column image or one for each modality, and if you like mask and participant"
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,13 @@ class Entry:
     """One subject of a datalist.
 
     Args:
+        place: where it stands in the list: ``entry 2``, ``line 3``.
         images: modality to absolute path, of the modalities asked for those that the list gives.
         mask: its brain mask, if given.
         participant: whom it shows, if given.
     """
 
+    place: str
     images: Mapping[str, Path]
     mask: Path | None = None
     participant: str | None = None
@@ -41,50 +48,69 @@ def read_datalist(path: Path, modalities: Sequence[str]) -> list[Entry]:
     A single image without a modality is the first of ``modalities``.
 
     Raises:
-        UsageError: the file is none of these.
+        UsageError: the file is none of these, or has keys or columns beside these, which may be misspelt ones.
     """
-    read = _from_json if path.suffix.lower() == ".json" else _from_table
+    read, remedy = (_from_json, _JSON) if path.suffix.lower() == ".json" else (_from_table, _TABLE)
     try:
-        return [_entry(raw, modalities, path, number) for number, raw in enumerate(read(path, modalities), 1)]
+        return [_entry(raw, modalities, path, place) for place, raw in read(path, modalities)]
     except (OSError, ValueError, csv.Error, RecursionError) as error:
-        raise UsageError(path, "a readable datalist", str(error), _REMEDY) from error
+        raise UsageError(path, "a readable datalist", str(error), remedy) from error
 
 
-def _from_json(path: Path, modalities: Sequence[str]) -> Iterator[Any]:
+def _from_json(path: Path, modalities: Sequence[str]) -> Iterator[tuple[str, Any]]:
     content = json.loads(path.read_text(encoding="utf-8-sig"))
+    expected = f"a list, or lists under {', '.join(_SECTIONS)}"
     lists = [content[key] for key in _SECTIONS if key in content] if isinstance(content, dict) else [content]
     if not lists or not all(isinstance(entries, list) for entries in lists):
-        expected = f"a list, or lists under {', '.join(_SECTIONS)}"
-        raise UsageError(path, expected, f"a JSON {type(content).__name__} without", _REMEDY)
-    for entries in lists:
-        yield from entries
+        raise UsageError(path, expected, f"a JSON {type(content).__name__} without", _JSON)
+    if isinstance(content, dict):  # numbers and words, such as a name, are the list's own affair
+        _refuse_unknown(path, expected, [key for key in content if isinstance(content[key], list)], _SECTIONS)
+    for number, raw in enumerate(itertools.chain(*lists), 1):
+        if isinstance(raw, dict):
+            _refuse_unknown(f"{path}, entry {number}", f"the keys {', '.join(_FIELDS)}", raw, _FIELDS)
+        yield f"entry {number}", raw
 
 
-def _from_table(path: Path, modalities: Sequence[str]) -> Iterator[Any]:
+def _from_table(path: Path, modalities: Sequence[str]) -> Iterator[tuple[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         table = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         columns = table.fieldnames or ()
         if "image" not in columns and modalities[0] not in columns:
-            raise UsageError(path, f"a column image or {modalities[0]}", f"the columns {list(columns)}", _REMEDY)
+            raise UsageError(path, f"a column image or {modalities[0]}", f"the columns {list(columns)}", _TABLE)
+        expected = f"the columns {', '.join(_COLUMNS)} or modalities such as T1w"
+        _refuse_unknown(path, expected, columns, (*_COLUMNS, *modalities, *MODALITIES))
         for row in table:
+            place = f"line {table.line_num}"
             if None in row:
-                raise UsageError(f"{path}, line {table.line_num}", f"{len(columns)} cells", "more", _REMEDY)
+                raise UsageError(f"{path}, {place}", f"{len(columns)} cells", "more", _TABLE)
             cells = {column: (cell or "").strip() for column, cell in row.items()}
-            yield {
+            if "image" in columns and not cells["image"]:
+                remedy = "Fill it in, or take the line out"
+                raise UsageError(f"{path}, {place}", "a path in the column image", "an empty cell", remedy)
+            yield place, {
                 "image": cells["image"] if "image" in columns else {m: cells[m] for m in modalities if cells.get(m)},
                 "mask": cells.get("mask"),
                 "participant": cells.get("participant") or cells.get("participant_id"),
             }
 
 
-def _entry(raw: Any, modalities: Sequence[str], path: Path, number: int) -> Entry:
+def _refuse_unknown(where: Path | str, expected: str, names: Iterable[str], known: Collection[str]) -> None:
+    """A name that is passed over without a word may be a misspelt one that was meant."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(where, expected, ", ".join(map(repr, unknown)), "Mend the name, or take it out")
+
+
+def _entry(raw: Any, modalities: Sequence[str], path: Path, place: str) -> Entry:
     fields: dict[str, Any] = raw if isinstance(raw, dict) else {"image": raw}
     image, mask, participant = fields.get("image"), fields.get("mask"), fields.get("participant")
     images: dict[str, Any] = image if isinstance(image, dict) else {modalities[0]: image}
     if not all(isinstance(file, str) and file for file in (*images.values(), mask or "none")):
-        expected = 'a path, or {"image": path or {modality: path}, "mask": path, "participant": name}'
-        raise UsageError(f"{path}, entry {number}", expected, repr(raw), _REMEDY)
+        expected = "a path as image, or a path for each modality, and a path as mask if there is one"
+        raise UsageError(f"{path}, {place}", expected, repr(raw), _JSON)
+    _refuse_unknown(f"{path}, {place}", "modalities such as T1w", images, (*modalities, *MODALITIES))
     return Entry(
+        place,
         {modality: _located(images[modality], path) for modality in modalities if modality in images},
         _located(mask, path) if mask else None,
         str(participant) if participant else None,

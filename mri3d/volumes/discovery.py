@@ -154,10 +154,10 @@ def _groups(inputs: Mapping[Path, ImageName], modalities: Sequence[str]) -> Iter
 def _listed(source: Path, modalities: Sequence[str], skipped: list[Skipped]) -> list[Subject]:
     base = Path(os.path.abspath(source.parent))
     subjects = []
-    for number, entry in enumerate(read_datalist(source, modalities), 1):
+    for entry in read_datalist(source, modalities):
         reference = entry.images.get(modalities[0])
         if reference is None:
-            skipped.append(Skipped(source, f"entry {number} has no {modalities[0]}"))
+            skipped.append(Skipped(source, f"{entry.place} has no {modalities[0]}"))
             continue
         folder = reference.parent.relative_to(base) if reference.is_relative_to(base) else Path()
         subject = _subject(entry.images, PurePosixPath(folder.as_posix()), several=len(modalities) > 1)

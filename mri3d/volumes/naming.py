@@ -27,6 +27,9 @@ _MODALITIES = {name.lower(): name for name in _OF_BIDS.split()} | {
     "pd": "PDw",
 }
 
+MODALITIES = frozenset(_MODALITIES.values())
+"""Every modality that a name may tell, those that no detector reads included."""
+
 
 @dataclass(frozen=True)
 class ImageName:

@@ -89,6 +89,7 @@ def make_detection() -> Callable[..., Detection]:
             brain=brain,
             brain_source="deepbet",
             alignment_dice=0.93,
+            alignment_correlation=0.47,
             error=(zscore / 30).astype(np.float32),
             zscore=zscore,
             anomaly=lesion,

@@ -71,6 +71,20 @@ def test_the_picture_is_a_whole_png_of_modest_size(
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+def test_warnings_stand_in_the_picture_between_the_map_and_the_checks(
+    count: int, make_detection: Build, template: FloatArray, tmp_path: Path
+) -> None:
+    warning = "The scan ends within the brain (43 cm2 of it lie on its edge); maps mislead there."
+    draw_subject(make_detection(warnings=(warning,) * count), tmp_path / "a.png", template)
+    red, green, blue = np.moveaxis(pixels(tmp_path / "a.png"), -1, 0)
+    rows, columns = np.nonzero((red > 180) & (green > 170) & (blue < 110) & (np.indices(red.shape)[1] < 985))
+    rows, columns = (at[(rows > 495) & (rows < 545)] for at in (rows, columns))
+    lines = min(count, 2)
+    assert (len(rows) > 500 * lines) if lines else not len(rows)
+    assert not lines or (rows.max() < 530 and columns.max() < 1075)
+
+
 def test_no_part_of_the_detection_is_changed(make_detection: Build, template: FloatArray, tmp_path: Path) -> None:
     detection = make_detection()
     arrays = (detection.volume.data, detection.brain, detection.error, detection.zscore, detection.anomaly, template)

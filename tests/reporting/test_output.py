@@ -91,6 +91,39 @@ def test_a_subject_that_fails_keeps_nothing_of_an_earlier_run(study: Study) -> N
     assert "_zscore" not in (study.out / "report.html").read_text(encoding="utf-8").split("Open the maps")[0]
 
 
+def test_a_subject_that_fails_keeps_its_warnings(study: Study) -> None:
+    a = study.add("a")
+    folder = study.folder()
+    error = ContentError(a.reference, "a head", "noise", "Look at it")
+    folder.record(Case(a, error=error, warnings=("The scan ends within the brain.", "Left is a guess.")), None)
+    folder.finish()
+    row = read_results(study.out / "results.csv")[0]
+    assert (row["status"], row["warnings"]) == ("failed", "The scan ends within the brain. | Left is a guess.")
+    assert "Left is a guess." in (study.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_warning_stands_in_table_sidecar_and_report(study: Study) -> None:
+    a = study.add("a")
+    folder = study.folder()
+    study.score(folder, a, warnings=("The scan ends within the brain.",))
+    folder.finish()
+    assert read_results(study.out / "results.csv")[0]["warnings"] == "The scan ends within the brain."
+    assert json.loads((study.out / "a.json").read_text(encoding="utf-8"))["warnings"] == [
+        "The scan ends within the brain."
+    ]
+    assert "The scan ends within the brain." in (study.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_with_failures_can_end_with_an_exit_code(study: Study) -> None:
+    a, b = study.add("a"), study.add("b")
+    folder = study.folder()
+    study.score(folder, a)
+    folder.exit_if_failed()
+    study.fail(folder, b)
+    with pytest.raises(SystemExit, match=r"1 of 2 subjects failed; .*results\.csv"):
+        folder.exit_if_failed()
+
+
 def test_a_map_that_is_no_longer_written_does_not_outlive_its_run(study: Study) -> None:
     a = study.add("a")
     study.score(study.folder(), a, reconstruction=np.zeros((40, 48, 40), np.float32))
@@ -299,4 +332,5 @@ def test_the_sidecar_tells_what_the_maps_rest_on(study: Study) -> None:
     assert made["mask"]["path"] == str(a.mask)
     assert made["inputs"]["T1w"]["bytes"] == 1
     assert made["maps"] == sorted(MAPS)
+    assert (made["alignment_dice"], made["alignment_correlation"]) == (0.93, 0.47)
     assert module.TABLE in study.names()

@@ -103,12 +103,13 @@ def test_values_end_at_zero_and_at_the_ceiling():
     [
         (np.zeros(1000), "a 98th percentile of 0"),
         (np.r_[np.zeros(990), np.ones(10)], "a 98th percentile of 0"),
-        (np.linspace(-100, -1, 1000), "100% below 0"),
-        (np.linspace(-50, 50, 1000), "50% below 0"),
-        (np.linspace(-3, 97, 1000), "3% below 0"),
+        (np.linspace(-100, -1, 1000), "100.0% below 0"),
+        (np.linspace(-50, 50, 1000), "50.0% below 0"),
+        (np.linspace(-3, 97, 1000), "3.0% below 0"),
+        (np.linspace(-2.05, 97.95, 1000), "at most 2.0% .* found 2.1% below 0"),
         (np.full(1000, np.nan), "a 98th percentile of nan"),
     ],
-    ids=["empty", "nearly empty", "negative", "standardised", "a little too negative", "no numbers"],
+    ids=["empty", "nearly empty", "negative", "standardised", "a little too negative", "by a hair", "no numbers"],
 )
 def test_a_brain_without_a_scale_is_refused_with_the_file(values: np.ndarray, found: str):
     item = item_of(values.reshape(10, 10, 10), np.ones((10, 10, 10), bool))

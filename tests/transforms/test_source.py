@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri3d.errors import BrainError, UnreadableFileError
+from mri3d.errors import AlignmentError, BrainError, PreprocessingError, UnreadableFileError
 from mri3d.grid import Grid
+from mri3d.transforms import source as module
 from mri3d.transforms.case import Case
 from mri3d.transforms.resampling import resample
 from mri3d.transforms.source import AlignToTemplate, FindBrain, LoadVolume
-from mri3d.volumes.alignment import load_template
+from mri3d.volumes.alignment import Alignment, load_template
 from mri3d.volumes.brain import Brain
 from tests.helpers import ellipsoid, head, head_grid, subject_of, volume_of, write_nifti
 
@@ -50,7 +51,8 @@ def test_the_subject_s_own_mask_is_taken(tmp_path: Path):
 
 def test_a_mask_that_does_not_fit_is_an_error_and_not_replaced_by_another(tmp_path: Path):
     case = loaded(tmp_path, mask=ellipsoid(GRID))
-    write_nifti(case.subject.mask, head_grid("LAS", (7.0, 8.0, 8.0)))
+    other = head_grid("LAS", (7.0, 8.0, 8.0))
+    write_nifti(case.subject.mask, other, ellipsoid(other), dtype=np.uint8)
     with pytest.raises(BrainError, match="Resample the mask"):
         FindBrain()({"case": case})
 
@@ -74,3 +76,36 @@ def test_the_template_lies_on_itself():
     assert found.alignment.template_to_source[:3, :3] == pytest.approx(np.eye(3), abs=0.02)  # 4 mm against 2 mm
     assert found.alignment.dice > 0.97
     assert set(found.seconds) == {"align"}
+
+
+@pytest.mark.parametrize(
+    ("offset", "error", "cause"),
+    [(-120.0, PreprocessingError, "not standardised to a mean of 0"), (0.0, AlignmentError, "overlaps")],
+    ids=["standardised", "as scanned"],
+)
+def test_a_brain_that_is_not_aligned_is_told_of_its_intensities_first(
+    monkeypatch: pytest.MonkeyPatch, offset: float, error: type[Exception], cause: str
+):
+    def refuse(volume, brain):
+        raise AlignmentError(volume.path, "a brain that overlaps with the template", "none", "Check orientation")
+
+    monkeypatch.setattr(module, "align", refuse)
+    case = Case(subject_of(), volume_of(head(GRID) + offset, GRID), Brain(ellipsoid(GRID), "given"))
+    with pytest.raises(PreprocessingError, match=cause) as caught:
+        AlignToTemplate()({"case": case})
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(("correlation", "warned"), [(0.21, True), (0.30, True), (0.38, False), (0.55, False)])
+def test_a_brain_that_looks_little_like_the_template_is_scored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, correlation: float, warned: bool
+):
+    monkeypatch.setattr(module, "align", lambda volume, brain: Alignment(np.eye(4), 0.95, correlation))
+    case = Case(subject_of(), volume_of(head(GRID), GRID), Brain(ellipsoid(GRID), "given"), warnings=("earlier",))
+    found = AlignToTemplate()({"case": case})["case"]
+    assert found.alignment.correlation == correlation
+    assert found.warnings[0] == "earlier"
+    assert len(found.warnings) == 1 + warned
+    if warned:
+        assert f"correlation {correlation:.2f}" in found.warnings[1]
+        assert "T1w" in found.warnings[1] and found.warnings[1].endswith(".")

@@ -125,3 +125,13 @@ def test_the_template_is_a_brain_in_mni_space():
     anterior_commissure = np.round(np.linalg.inv(template.grid.affine) @ [0, 0, 0, 1])[:3].astype(int)
     assert template.brain[tuple(anterior_commissure)]
     assert load_template() is template
+
+
+@pytest.mark.parametrize("correlation", [0.18, 0.24, 0.27, 0.30])
+def test_what_is_no_t1w_or_lies_the_wrong_way_is_refused_or_doubted(correlation: float):
+    # FLAIR volumes, heads stored upside down, and a brain back to front
+    assert correlation < module.MIN_CORRELATION or Alignment(np.eye(4), 0.95, correlation).doubts
+
+
+def test_no_healthy_t1w_that_was_measured_is_doubted():
+    assert Alignment(np.eye(4), 0.93, 0.356).doubts == ()

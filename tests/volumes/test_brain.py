@@ -48,6 +48,34 @@ def test_a_given_mask_is_taken_wherever_it_is_not_zero(label: float):
     assert (found.mask == ellipsoid(GRID)).all()
 
 
+@pytest.mark.parametrize("labels", [2, 149])
+def test_a_label_map_is_taken_for_a_mask(labels: int):
+    index = np.indices(GRID.shape) // 5  # blocks of 5 voxels
+    regions = 1 + (index[0] + 7 * index[1] + 53 * index[2]) % labels
+    found = find_brain(HEAD, mask_of(regions * ellipsoid(GRID)))
+    assert (found.mask == ellipsoid(GRID)).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 255 / 300], ids=["as floats", "in 8 bits"])
+def test_a_scan_given_for_a_mask_is_refused_with_its_name(scale: float):
+    # stripped, so that neither size nor grid would give it away
+    scan = np.where(ellipsoid(GRID), HEAD.data + 1, 0)
+    with pytest.raises(BrainError, match=r"a brain mask .* found an image of \d+ values") as caught:
+        find_brain(HEAD, mask_of(scan if scale == 1 else np.round(scale * scan)))
+    assert caught.value.where == "sub-01_brainmask.nii.gz"
+
+
+def test_an_empty_mask_holds_no_brain():
+    with pytest.raises(BrainError, match="a mask of 0 ml"):
+        find_brain(HEAD, mask_of(np.zeros(GRID.shape)))
+
+
+def test_a_soft_mask_is_refused_since_its_rim_is_no_brain():
+    soft = np.clip(3 * (1.2 - np.linalg.norm(np.indices(GRID.shape).T - (15, 19, 17), axis=-1).T / 14), 0, 1)
+    with pytest.raises(BrainError, match=r"from .* to 1"):
+        find_brain(HEAD, mask_of(soft))
+
+
 def test_a_mask_on_another_grid_is_refused_with_both_shapes():
     other = head_grid(spacing=(5.0, 6.0, 6.0))
     with pytest.raises(BrainError, match=r"sub-01_brainmask.*sub-01_T1w\.nii\.gz \(31, 39, 35\).*\(37, 39, 35\)"):

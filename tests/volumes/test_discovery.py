@@ -396,7 +396,7 @@ ROWS = [{"image": "x/a.nii", "participant": "anna"}, {"image": "x/b.nii", "mask"
         ("l.json", ROWS),
         ("l.json", {"data": ROWS}),
         ("l.json", {"name": "Task", "modality": {"0": "T1"}, "training": ROWS[:1], "testing": ROWS[1:]}),
-        ("l.csv", "image,mask,participant,age\nx/a.nii,,anna,30\n\nx/b.nii,m/b.nii,,\n"),
+        ("l.csv", "image,mask,participant\nx/a.nii,,anna\n\nx/b.nii,m/b.nii,\n"),
         ("l.CSV", "\ufeffimage,mask,participant_id\r\nx/a.nii,,anna\r\n x/b.nii , m/b.nii ,\r\n"),
         ("l.tsv", "participant_id\timage\tmask\nanna\tx/a.nii\t\n\tx/b.nii\tm/b.nii\n"),
         ("l.tsv", "participant_id\tT1w\tFLAIR\tmask\nanna\tx/a.nii\tf.nii\t\n\tx/b.nii\t\tm/b.nii\n"),
@@ -430,7 +430,7 @@ def test_a_datalist_named_relative_to_where_one_stands(tmp_path: Path, monkeypat
 
 def test_a_datalist_of_several_modalities(tmp_path: Path) -> None:
     rows = [
-        {"image": {"FLAIR": "s/sub-01_acq-2_FLAIR.nii", "T1w": "s/sub-01_T1w.nii", "CT": "s/ct.nii"}, "participant": 7},
+        {"image": {"FLAIR": "s/sub-01_acq-2_FLAIR.nii", "T1w": "s/sub-01_T1w.nii", "PDw": "s/p.nii"}, "participant": 7},
         {"image": {"FLAIR": "s/sub-02_FLAIR.nii"}},
         "s/plain.nii",
     ]
@@ -442,14 +442,14 @@ def test_a_datalist_of_several_modalities(tmp_path: Path) -> None:
             "s/plain.nii,,,",
         )
     )
-    for path in (listed(tmp_path, "l.json", rows), listed(tmp_path, "l.csv", table)):
+    for path, place in ((listed(tmp_path, "l.json", rows), "entry 2"), (listed(tmp_path, "l.csv", table), "line 3")):
         found = discover(path, THREE)
         assert images(found) == {
             "s/sub-01": {"T1w": "sub-01_T1w.nii", "FLAIR": "sub-01_acq-2_FLAIR.nii"},
             "s/plain": {"T1w": "plain.nii"},
         }
         assert found.subjects[0].participant == "7"
-        assert [skip.reason for skip in found.skipped] == ["entry 2 has no T1w"]
+        assert [skip.reason for skip in found.skipped] == [f"{place} has no T1w"]
 
 
 @pytest.mark.parametrize(
@@ -466,10 +466,15 @@ def test_a_datalist_of_several_modalities(tmp_path: Path) -> None:
         ("l.json", [""], "entry 1"),
         ("l.json", [], "found none"),
         ("l.csv", "", "column"),
-        ("l.csv", "participant_id,age\nsub-01,30\n", "column image or T1w"),
+        ("l.csv", "participant_id,age\nsub-01,30\n", "column image or T1w.* Write a table with the column image"),
         ("l.csv", "image;mask\na.nii;m.nii\n", "column image"),
         ("l.csv", "image\na.nii,b.nii\n", "line 2"),
-        ("l.csv", "image,mask\n,m.nii\n", "entry 1"),
+        ("l.csv", "image,mask\na.nii,\n,m.nii\n", "line 3: expected a path in the column image, found an empty cell"),
+        ("l.csv", "image,maks,age\na.nii,m.nii,30\n", "expected the columns image, mask, .* found 'maks', 'age'"),
+        ("l.tsv", "image\tt1w\na.nii\tb.nii\n", "found 't1w'"),
+        ("l.json", ["a.nii", {"image": "b.nii", "maks": "m"}], "entry 2: expected the keys image, mask, .* 'maks'"),
+        ("l.json", [{"image": {"T1w": "a.nii", "Flair": "b.nii"}}], "entry 1: .* found 'Flair'"),
+        ("l.json", {"training": ["a.nii"], "test": ["b.nii"]}, "lists under data, training, .* found 'test'"),
         ("l.tsv", "image\n", "found none"),
         ("l.json", ["a.nii", "x/../a.nii"], "a.nii and"),
         ("l.json", ["/p/1/T1.nii", "/p/2/T1.nii"], "/p/1/T1.nii and /p/2/T1.nii"),

@@ -1,0 +1,72 @@
+"""Ctrl-C ends a run with one line and an exit code of its own, and what was done is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mri3d import demo
+from mri3d.cli import main
+from mri3d.reporting.table import read_results
+from tests.brains import CENTRE, FOV, brain_on
+from tests.helpers import head_grid, write_nifti
+
+GRID = head_grid("RAS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
+
+
+def interrupted(ready: Callable[[], bool], *words: object) -> list[str]:
+    """Start a command, press Ctrl-C once it is ready, and return what it says, progress bars left out."""
+    command = [sys.executable, "-m", "mri3d.cli", *map(str, words), "--device", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal tells the whole group, worker processes too
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    return [line for line in told.splitlines() if line.strip() and "%|" not in line]
+
+
+def test_detect_keeps_the_subjects_that_are_done(tmp_path: Path):
+    for seed in range(3):
+        path = tmp_path / "in" / f"sub-{seed}_T1w.nii.gz"
+        write_nifti(path, GRID, brain_on(GRID, seed), dtype="int16")
+    table = tmp_path / "out" / "results.csv"
+    told = interrupted(table.exists, "detect", tmp_path / "in", "-o", tmp_path / "out")
+    assert told == ["mri3d: interrupted; go on with --resume"]
+    done = read_results(table)
+    assert 1 <= len(done) < 3
+    assert all((tmp_path / "out" / f"{row['subject']}_zscore.nii.gz").exists() for row in done)
+
+
+def test_train_has_no_words_from_its_worker_processes(tmp_path: Path):
+    for name in "ab":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}_T1w.nii.gz").write_text("no volume, and not reached")
+    cache = tmp_path / "bundle" / "training" / "cache"
+
+    def ready() -> bool:
+        time.sleep(0.5)  # workers take seconds to load their libraries
+        return cache.exists()
+
+    told = interrupted(ready, "train", tmp_path / "in", "-o", tmp_path / "bundle")
+    assert told == ["mri3d: interrupted; go on with --resume"]
+
+
+def test_what_cannot_be_resumed_is_not_said_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def press(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run", press)
+    result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path)])
+    assert result.exit_code == 130
+    assert result.output == "mri3d: interrupted\n"
