@@ -54,6 +54,28 @@ class TrainingState:
             torch.save({name: value.state_dict() for name, value in self._state(engine).items()}, path)
 
 
+class SeededEpochs:
+    """Handler that makes the chance in an epoch depend on seed and epoch alone: shuffling, augmentation, drawn latents.
+
+    A training that was killed and resumed then goes through the very steps of one that was not. The loader must start
+    its workers anew for each epoch, since that is when they take their seeds.
+
+    Args:
+        seed: of the training.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed before the epoch's first batch is drawn."""
+        torch.manual_seed((self.seed << 20) + engine.state.epoch)
+
+
 class BestWeights:
     """Validation handler that writes a bare state dict whenever the validator counts the epoch as its best.
 
