@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def bundle(healthy, tmp_path_factory) -> Path:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert 1 <= len(read_history(root / "training")) < 6
+    shutil.copytree(root / "training" / "cache", root.parent / "cache")
 
     refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 2 and "--resume" in refused.output
@@ -76,6 +78,16 @@ def test_training_goes_on_where_it_was_killed(bundle):
     np.testing.assert_allclose(rates, expected, rtol=1e-3)
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     assert (bundle / "training" / "curve.png").stat().st_size > 5000
+
+
+def test_a_resumed_training_takes_the_very_steps_of_one_that_was_not_killed(bundle, healthy, tmp_path):
+    settings = [*SMALL, f"cache_dir={bundle.parent / 'cache'}"]
+    options = [word for pair in settings for word in ("--set", pair)]
+    command = ["train", str(healthy), "-o", str(tmp_path / "whole"), "--seed", "1", "--device", "cpu", *options]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    resumed, whole = (read_history(root / "training") for root in (bundle, tmp_path / "whole"))
+    for column in ("train_loss", "val_loss"):
+        assert [row[column] for row in resumed] == pytest.approx([row[column] for row in whole], rel=1e-6)
 
 
 def test_split_is_by_subject_and_kept(bundle):

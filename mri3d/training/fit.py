@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from mri3d.errors import UsageError
 from mri3d.models.weights import bare_state, load_network
 from mri3d.training.prepare import Prepared
+from mri3d.training.split import Split
 from mri3d.transforms.case import Item
 from mri3d.volumes.atomic import atomic_write
 
@@ -30,21 +32,41 @@ def fit(network: Network, items: Sequence[Item]) -> Network:
     return network
 
 
-def start(network: Network, prepared: Prepared, people: Sequence[str], initial: Path | str) -> Network:
+def start(
+    network: Network, prepared: Prepared, split: Split, initial: Path | str, members: Sequence[Path | str] | None = None
+) -> Network:
     """The network that a training starts from: with given weights where there are some, else measured.
 
     Args:
         network: on the CPU, with random weights.
         prepared: preprocessed subjects.
-        people: whom to measure.
+        split: whose ``train`` part is measured.
         initial: a bare state dict; used if it is there, with all that was measured for it.
+        members: the trained bundles of an ensemble, in the order of its ``members``.
 
     Raises:
         BundleError: the weights are those of another network.
+        UsageError: the members are not as many as the ensemble's, or have seen whom it is to be calibrated on.
     """
     if Path(initial).exists():
         return load_network(network, initial).train()
+    _fill(getattr(network, "members", ()), members or (), split)
+    people = split.train
     return fit(network, prepared.load(people)) if hasattr(network, "fit") else network
+
+
+def _fill(networks: Any, bundles: Sequence[Path | str], split: Split) -> None:
+    """The weights of trained bundles into an ensemble's members."""
+    if len(networks) != len(bundles):
+        remedy = '--set "training.members=[BUNDLE, ...]", in the order of the recipe'
+        raise UsageError("training.members", f"{len(networks)} trained bundles", str(len(bundles)), remedy)
+    for network, bundle in zip(networks, bundles, strict=True):
+        own = Split.load(Path(bundle) / "models" / "split.json")
+        known = {*own.train, *own.validation} & {*split.calibration, *split.test}
+        if known:
+            expected = f"members that have not seen whom the ensemble is calibrated or tested on, such as {min(known)}"
+            raise UsageError(bundle, expected, "one that has", "Train all with the same --seed and training.shares")
+        load_network(network, Path(bundle) / "models" / "model.pt")
 
 
 class Fitter:
