@@ -27,15 +27,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from tqdm import tqdm
 
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.detector import Detector
-from mri3d.evaluation import cohort
-from mri3d.evaluation.bootstrap import Estimate
+from mri3d.evaluation import cohort, subjects
+from mri3d.evaluation.bootstrap import Estimate, average
 from mri3d.grid import Affine
 from mri3d.reporting.figure import draw_subject
 from mri3d.reporting.subject_files import template_on
+from mri3d.scoring.calibrate import TAIL
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.detection import Detection
 from mri3d.volumes.alignment import align, load_template
@@ -95,7 +97,7 @@ def score(job: Job) -> list[Scored]:
         start = time.perf_counter()
         detection = _detectors(job.bundles)[bundle].score(item)
         seconds = common + time.perf_counter() - start
-        results.append(Scored(_measured(job, detection, truth, _min_ml(bundle)), _ml(truth, detection), seconds))
+        results.append(Scored(_measured(job, detection, truth, bundle), _ml(truth, detection), seconds))
     return results
 
 
@@ -149,18 +151,30 @@ def _min_ml(bundle: str) -> float:
     return float(yaml.safe_load((Path(bundle) / "configs" / "inference.yaml").read_text("utf-8"))["min_ml"])
 
 
-def _measured(job: Job, detection: Detection, truth: np.ndarray, min_ml: float) -> cohort.Scan:
+def _measured(job: Job, detection: Detection, truth: np.ndarray, bundle: str) -> cohort.Scan:
     assert detection.zscore is not None
-    return cohort.measure(
+    scan = cohort.measure(
         subject=job.case.subject,
         abnormal=bool(truth.any()),
         score=detection.score.value,
         maps=cohort.Maps(detection.zscore, detection.brain, truth, detection.volume.grid.voxel_ml),
         voxel_threshold=detection.voxel_threshold,
-        min_ml=min_ml,
+        min_ml=_min_ml(bundle),
         fidelity={},
         anomalous_ml=detection.anomalous_ml,
     )
+    if scan.abnormal:
+        return scan
+    inside = detection.zscore[detection.brain]
+    tail = {f"exceedance_{share}": float(np.mean(inside > z)) for share, z in _calibration(bundle).voxel_tail.items()}
+    return replace(scan, healthy={**scan.healthy, **tail})
+
+
+@lru_cache
+def _calibration(bundle: str) -> Calibration:
+    calibration = Calibration.load(Path(bundle) / "models" / "calibration.json")
+    assert calibration is not None
+    return calibration
 
 
 def _ml(truth: np.ndarray, detection: Detection) -> float:
@@ -217,8 +231,7 @@ def measure(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], bundles: S
             continue
         measured[kind] = {}
         for index, bundle in enumerate(bundles):
-            calibration = Calibration.load(Path(bundle) / "models" / "calibration.json")
-            assert calibration is not None
+            calibration = _calibration(bundle)
             scans = [results[i][index].scan for i in members]
             small = [results[i][index].scan for i in members if _is_small(jobs[i])]
             metrics = cohort.metrics(scans, calibration.voxel_threshold, calibration.thresholds, REPLICATES_SEED)
@@ -240,27 +253,42 @@ def _name(bundle: str) -> str:
     return Path(bundle).name
 
 
-def exceedance(results: Sequence[Sequence[Scored]], jobs: Sequence[Job], index: int) -> dict[str, Estimate]:
-    """On the healthy scans: share of voxels beyond the threshold, and ml of the anomaly mask."""
-    healthy = [results[i][index].scan for i in groups(jobs)["clear"] if not results[i][index].scan.abnormal]
-    return {
-        name: cohort.average([scan.healthy[name] for scan in healthy], [scan.subject for scan in healthy])
-        for name in ("exceedance", "false_positive_ml")
-    }
+def of_healthy(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], bundles: Sequence[str]) -> dict[str, Any]:
+    """By bundle, on the healthy scans: what passes thresholds that should hardly be passed, and how p-values fall."""
+    clean = [i for i in groups(jobs)["clear"] if not results[i][0].scan.abnormal]
+    people = [jobs[i].case.subject for i in clean]
+    found = {}
+    for index, bundle in enumerate(bundles):
+        scans, calibration = [results[i][index].scan for i in clean], _calibration(bundle)
+        means = {name: average([scan.healthy[name] for scan in scans], people) for name in scans[0].healthy}
+        p_values = subjects.conformal_p([scan.score for scan in scans], calibration.scores)
+        uniform = stats.kstest(p_values, "uniform")
+        found[_name(bundle)] = {
+            **means,
+            "p_values": {
+                "kolmogorov_smirnov": float(uniform.statistic),
+                "p": float(uniform.pvalue),
+                "resolution": 1 / (len(calibration.scores) + 1),
+            },
+        }
+    return found
 
 
-def table(measured: Mapping[str, Any], healthy: Mapping[str, Mapping[str, Estimate]]) -> str:
+def table(measured: Mapping[str, Any], healthy: Mapping[str, Mapping[str, Any]]) -> str:
     """The metrics as Markdown tables with intervals: lesions, then healthy scans."""
     lines = [f"| lesions | detector | {' | '.join(COLUMNS.values())} |", f"|{' --- |' * (len(COLUMNS) + 2)}"]
     for kind, of_bundle in measured.items():
         for name, metrics in of_bundle.items():
             values = {**metrics, "difference": metrics.get("differences", {}).get("voxel_ap")}
             lines.append(f"| {kind} | {name} | {' | '.join(_cell(values.get(column)) for column in COLUMNS)} |")
-    heads = ("detector", "% of healthy voxels above", "false-positive ml a healthy scan", "seconds a scan")
+    heads = ("detector", "% of healthy voxels above the 99 % threshold", "the 99.5 %", "the 99.9 %")
+    heads += ("false-positive ml a healthy scan", "p-values uniform? KS, p", "seconds a scan")
     lines += ["", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for name, of in healthy.items():
-        seconds = f"{measured['clear'][name]['seconds']:.1f}"
-        lines.append(f"| {name} | {_cell(of['exceedance'], 100)} | {_cell(of['false_positive_ml'])} | {seconds} |")
+        cells = [_cell(of[f"exceedance_{share}"], 100) for share in TAIL]
+        uniform = f"{of['p_values']['kolmogorov_smirnov']:.2f}, {of['p_values']['p']:.2f}"
+        cells += [_cell(of["false_positive_ml"]), uniform, f"{measured['clear'][name]['seconds']:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -326,7 +354,7 @@ def main() -> None:
     jobs += [job for folder in words.data for job in real_jobs(bundles, folder)]
     results = run(jobs)
     measured = measure(jobs, results, bundles)
-    healthy = {_name(bundle): exceedance(results, jobs, index) for index, bundle in enumerate(bundles)}
+    healthy = of_healthy(jobs, results, bundles)
     cases = [
         {"subject": job.case.subject, "kind": job.case.lesion.kind if job.case.lesion else "as it is",
          "lesion_ml": scored[0].lesion_ml,
@@ -342,9 +370,7 @@ def main() -> None:
     )  # fmt: skip
     write_text(words.output / "table.md", table(measured, healthy))
     print(table(measured, healthy))
-    last = Calibration.load(Path(bundles[-1]) / "models" / "calibration.json")
-    assert last is not None
-    draw_examples(jobs, results, last.voxel_threshold, words.output / "pictures")
+    draw_examples(jobs, results, _calibration(bundles[-1]).voxel_threshold, words.output / "pictures")
 
 
 def _plain(value: Any) -> Any:

@@ -9,11 +9,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from monai.bundle import ckpt_export, verify_net_in_out
 
 from mri3d.cli import main
+from mri3d.detector import Detector
 from mri3d.recipe import merge, recipes
+from mri3d.resources import configs_dir
+from mri3d.scoring.normative import Normative
+from mri3d.scoring.scorer import Scorer
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
 
@@ -33,7 +38,7 @@ SMALL = {
 
 def settings_of(recipe: str) -> list[str]:
     config = merge(recipe, {})["train"]
-    words = []
+    words: list[str] = []
     for key, value in SMALL.items():
         place, _, name = key.rpartition(".")
         if name in (config[place] if place else config):
@@ -52,13 +57,19 @@ def healthy(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=recipes())
+ALONE = [recipe for recipe in recipes() if recipe != "ensemble"]  # which is made of others: see below
+
+
+@pytest.fixture(scope="module", params=ALONE)
 def bundle(request: pytest.FixtureRequest, healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bundles") / request.param
+    return train(request.param, tmp_path_factory.mktemp("bundles") / request.param, healthy)
+
+
+def train(recipe: str, root: Path, healthy: Path, *words: str, exit_code: int = 0) -> Path:
     cache = ["--set", f"cache_dir={healthy.parent / 'cache'}"]  # all preprocess alike
-    command = ["train", str(healthy), "-o", str(root), "--recipe", request.param, "--device", "cpu", *cache]
-    result = CliRunner().invoke(main, [*command, *settings_of(request.param)])
-    assert result.exit_code == 0, result.output
+    command = ["train", str(healthy), "-o", str(root), "--recipe", recipe, "--device", "cpu", *cache]
+    result = CliRunner().invoke(main, [*command, *settings_of(recipe), *words])
+    assert result.exit_code == exit_code, result.output
     return root
 
 
@@ -97,3 +108,56 @@ def test_monai_verifies_and_exports_it(bundle: Path, tmp_path: Path):
     weights = str(bundle / "models" / "model.pt")
     ckpt_export("network_def", filepath=str(exported), ckpt_file=weights, meta_file=meta, config_file=config)
     assert torch.jit.load(str(exported))(torch.rand(1, 1, *SMALL["grid.shape"])).shape == (1, 1, *SMALL["grid.shape"])
+
+
+@pytest.fixture(scope="module")
+def members(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("members")
+    return [train(recipe, folder / recipe, healthy) for recipe in ("restore", "cae")]
+
+
+@pytest.fixture(scope="module")
+def ensemble_recipe(members: list[Path]) -> Path:
+    """The shipped recipe with members as small as those that were trained."""
+    recipe = yaml.safe_load((configs_dir() / "ensemble.yaml").read_text())
+    recipe["network_def"]["members"] = [
+        yaml.safe_load((root / "configs" / "inference.yaml").read_text())["network_def"] for root in members
+    ]
+    path = members[0].parent / "small_ensemble.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def words_of(members: list[Path]) -> list[str]:
+    return ["--set", f"training.members={json.dumps(list(map(str, members)))}"]
+
+
+def test_an_ensemble_s_z_map_is_the_mean_of_its_members_signed_ones(
+    healthy: Path, members: list[Path], ensemble_recipe: Path, tmp_path: Path
+):
+    root = train(str(ensemble_recipe), tmp_path / "both", healthy, *words_of(members))
+    test_monai_verifies_and_exports_it(root, tmp_path)
+    source = healthy / "sub-05_T1w.nii.gz"
+    whole = Detector.load(root, "cpu")
+    item = whole.preprocess(source)
+    image, mask = item["image"][0].numpy(), item["mask"][0].numpy()
+    signed = []
+    for folder in (*members, root):
+        one = Detector.load(folder, "cpu").score(item).model
+        normative = Normative.load(folder / "models")
+        signed.append(normative.zscore(Scorer().residual(image, one.reconstruction, mask), mask)[mask])
+    assert np.corrcoef((signed[0] + signed[1]) / 2, signed[2])[0, 1] > 0.9
+
+
+def test_an_ensemble_wants_as_many_members_as_it_has_and_none_that_knows_whom_it_is_calibrated_on(
+    healthy: Path, members: list[Path], ensemble_recipe: Path, tmp_path: Path
+):
+    for words, expected in (
+        (words_of(members[:1]), "2 trained bundles"),
+        ([*words_of(members), "--seed", "3"], "have not seen whom the ensemble is calibrated"),
+    ):
+        cache = ["--set", f"cache_dir={healthy.parent / 'cache'}", *settings_of(str(ensemble_recipe))]
+        command = ["train", str(healthy), "-o", str(tmp_path / expected[:3]), "--recipe", str(ensemble_recipe)]
+        result = CliRunner().invoke(main, [*command, *cache, *words])
+        assert result.exit_code == 2
+        assert expected in result.output
