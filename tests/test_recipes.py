@@ -22,6 +22,8 @@ SUBJECTS = 14
 SMALL = {
     "network_def.channels": [4, 4, 4, 4],
     "network_def.components": 3,
+    "network_def.depth": 10,
+    "network_def.decoder_channels": [4, 4, 4, 4, 4],
     "training.epochs": 1,
     "grid.spacing": 5.0,
     "grid.shape": [32, 48, 32],
