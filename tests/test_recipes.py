@@ -99,3 +99,13 @@ def test_monai_verifies_and_exports_it(bundle: Path, tmp_path: Path):
     weights = str(bundle / "models" / "model.pt")
     ckpt_export("network_def", filepath=str(exported), ckpt_file=weights, meta_file=meta, config_file=config)
     assert torch.jit.load(str(exported))(torch.rand(1, 1, *SMALL["grid.shape"])).shape == (1, 1, *SMALL["grid.shape"])
+
+
+def test_pretrained_weights_come_to_the_recipe_that_asks_for_them(healthy: Path, tmp_path: Path):
+    words = ["train", str(healthy), "--device", "cpu", "--set", f"cache_dir={healthy.parent / 'cache'}"]
+    wrong = ["--set", f"training.encoder_weights={tmp_path / 'missing.pth'}"]
+    for recipe, reason in (("resnet", "missing.pth: expected a checkpoint of MedicalNet"), ("cae", "ResNet encoder")):
+        command = [*words, *wrong, "-o", str(tmp_path / recipe), "--recipe", recipe, *settings_of(recipe)]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        assert reason in result.output
