@@ -65,8 +65,7 @@ def download() -> Path:
     try:
         path = Path(hf_hub_download(REPOSITORY, FILE, revision=REVISION))
     except Exception as error:  # of the network, the hub or the disk: each has its own kind
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise BundleError(URL, "MedicalNet's weights", reason, f"Try again, or {by_hand}") from error
+        raise BundleError(URL, "MedicalNet's weights", first_line(error), f"Try again, or {by_hand}") from error
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
@@ -86,8 +85,12 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         state = content.get("state_dict", content)
         return {name.removeprefix("module."): torch.as_tensor(value) for name, value in state.items()}
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise BundleError(path, expected, reason, remedy) from error
+        raise BundleError(path, expected, first_line(error), remedy) from error
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of its error, for the middle of a sentence."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def spread_over_modalities(state: dict[str, torch.Tensor], modalities: int) -> dict[str, torch.Tensor]:
