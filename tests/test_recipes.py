@@ -27,6 +27,8 @@ SUBJECTS = 14
 SMALL = {
     "network_def.channels": [4, 4, 4, 4],
     "network_def.components": 3,
+    "network_def.depth": 10,
+    "network_def.decoder_channels": [4, 4, 4, 4, 4],
     "training.epochs": 1,
     "grid.spacing": 5.0,
     "grid.shape": [32, 48, 32],
@@ -161,3 +163,13 @@ def test_an_ensemble_wants_as_many_members_as_it_has_and_none_that_knows_whom_it
         result = CliRunner().invoke(main, [*command, *cache, *words])
         assert result.exit_code == 2
         assert expected in result.output
+
+
+def test_pretrained_weights_come_to_the_recipe_that_asks_for_them(healthy: Path, tmp_path: Path):
+    words = ["train", str(healthy), "--device", "cpu", "--set", f"cache_dir={healthy.parent / 'cache'}"]
+    wrong = ["--set", f"training.encoder_weights={tmp_path / 'missing.pth'}"]
+    for recipe, reason in (("resnet", "missing.pth: expected a checkpoint of MedicalNet"), ("cae", "ResNet encoder")):
+        command = [*words, *wrong, "-o", str(tmp_path / recipe), "--recipe", recipe, *settings_of(recipe)]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        assert reason in result.output

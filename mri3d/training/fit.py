@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mri3d.errors import UsageError
+from mri3d.models.medicalnet import RANDOM, pretrain
 from mri3d.models.weights import bare_state, load_network
 from mri3d.training.prepare import Prepared
 from mri3d.training.split import Split
@@ -33,7 +34,12 @@ def fit(network: Network, items: Sequence[Item]) -> Network:
 
 
 def start(
-    network: Network, prepared: Prepared, split: Split, initial: Path | str, members: Sequence[Path | str] | None = None
+    network: Network,
+    prepared: Prepared,
+    split: Split,
+    initial: Path | str,
+    members: Sequence[Path | str] | None = None,
+    encoder_weights: Path | str = RANDOM,
 ) -> Network:
     """The network that a training starts from: with given weights where there are some, else measured.
 
@@ -43,14 +49,17 @@ def start(
         split: whose ``train`` part is measured.
         initial: a bare state dict; used if it is there, with all that was measured for it.
         members: the trained bundles of an ensemble, in the order of its ``members``.
+        encoder_weights: what a ResNet encoder starts from, see :func:`mri3d.models.medicalnet.pretrain`.
 
     Raises:
         BundleError: the weights are those of another network.
-        UsageError: the members are not as many as the ensemble's, or have seen whom it is to be calibrated on.
+        UsageError: the members are not as many as the ensemble's, or have seen whom it is to be calibrated on;
+            the network has no encoder that ``encoder_weights`` are for.
     """
     if Path(initial).exists():
         return load_network(network, initial).train()
     _fill(getattr(network, "members", ()), members or (), split)
+    pretrain(network, encoder_weights)
     people = split.train
     return fit(network, prepared.load(people)) if hasattr(network, "fit") else network
 

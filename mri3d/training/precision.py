@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,22 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+SMALLEST = 80
+"""Grids with a shorter axis train in float32 on a CPU.
+
+torch 2.13 computes the bfloat16 weight gradients of a 3x3x3 convolution from foreign memory, up to NaN, where the first axis
+of its input is 2 voxels long: a level that four halvings of 32 voxels or five of 64 lead to. From 80 on it takes more
+halvings than a volume can be divided by; and small grids are quick anyway.
+"""
+
+
+def autocast(inputs: torch.Tensor) -> AbstractContextManager[Any]:
+    """The context in which a network computes on ``inputs``: bfloat16 where that is safe and the device has it."""
+    device = inputs.device
+    unsafe = device.type == "cpu" and inputs.dim() == 5 and min(inputs.shape[2:]) < SMALLEST
+    return nullcontext() if unsafe or not has_bfloat16(device) else torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 class AutocastInferer(Inferer):
     """A forward pass under autocast to bfloat16, which needs no loss scaling; in float32 where the device has none.
 
@@ -27,8 +43,7 @@ class AutocastInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """The network's output as float32."""
-        device = inputs.device
-        with torch.autocast(device.type, dtype=torch.bfloat16) if has_bfloat16(device) else nullcontext():
+        with autocast(inputs):
             return network(inputs, *args, **kwargs).float()
 
 
@@ -39,6 +54,5 @@ class SamplingInferer(AutocastInferer):
         self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, ...]:
         """What ``network.sample`` gives, as float32."""
-        device = inputs.device
-        with torch.autocast(device.type, dtype=torch.bfloat16) if has_bfloat16(device) else nullcontext():
+        with autocast(inputs):
             return tuple(part.float() for part in network.sample(inputs))

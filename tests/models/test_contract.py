@@ -13,7 +13,7 @@ from mri3d.recipe import merge, recipes
 from mri3d.training.fit import fit
 
 SHAPE = (32, 48, 32)
-NARROW = {"channels": [4, 8, 8, 8], "components": 5}
+NARROW = {"channels": [4, 8, 8, 8], "components": 5, "depth": 10, "decoder_channels": [4, 4, 8, 8, 8]}
 """Recipe keys that make networks small."""
 
 

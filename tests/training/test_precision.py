@@ -16,7 +16,7 @@ def test_output_weights_and_gradients_are_float32_and_the_arithmetic_is_not():
     seen = []
     convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
     convolution.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    x = torch.rand(1, 1, 8, 8, 8)
+    x = torch.rand(1, 1, 80, 80, 80)
     found = AutocastInferer()(x, network)
     assert seen == [torch.bfloat16]
     assert found.dtype == torch.float32
@@ -49,3 +49,24 @@ def test_a_device_without_bfloat16_computes_in_float32():
     linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     AutocastInferer()(torch.empty(1, 3, device="meta"), linear)
     assert seen == [torch.float32]
+
+
+def test_a_small_grid_computes_in_float32_on_a_cpu_where_bfloat16_gradients_may_be_garbage():
+    seen = []
+    convolution = nn.Conv3d(1, 1, 3, padding=1)
+    convolution.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    AutocastInferer()(torch.rand(1, 1, 80, 96, 32), convolution)
+    assert seen == [torch.float32]
+
+
+def test_at_every_level_of_the_default_grid_bfloat16_gradients_are_those_of_float32():
+    torch.manual_seed(0)
+    for shape in ((40, 48, 40), (20, 24, 20), (10, 12, 10), (5, 6, 5), (3, 3, 3)):
+        convolution, x = nn.Conv3d(8, 8, 3, padding=1), torch.randn(2, 8, *shape)
+        gradients = []
+        for enabled in (False, True):
+            convolution.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                convolution(x).float().square().mean().backward()
+            gradients.append(convolution.weight.grad.clone())
+        assert torch.allclose(*gradients, atol=0.05 * float(gradients[0].abs().max())), shape
