@@ -142,7 +142,7 @@ def conformal_p(scores: npt.ArrayLike, healthy: npt.ArrayLike, seed: int = 0) ->
     of, known = np.asarray(scores, dtype=np.float64), np.asarray(healthy, dtype=np.float64)
     larger = (known[None] > of[:, None]).sum(axis=1)
     tied = (known[None] == of[:, None]).sum(axis=1) + 1
-    return (larger + np.random.default_rng(seed).uniform(size=of.size) * tied) / (known.size + 1)
+    return np.asarray((larger + np.random.default_rng(seed).uniform(size=of.size) * tied) / (known.size + 1))
 
 
 def decisions(

@@ -20,9 +20,9 @@ def has_bfloat16(device: torch.device) -> bool:
 SMALLEST = 80
 """Grids with a shorter axis train in float32 on a CPU.
 
-torch 2.13 computes the bfloat16 weight gradients of a 3x3x3 convolution from foreign memory, up to NaN, where the first axis
-of its input is 2 voxels long: a level that four halvings of 32 voxels or five of 64 lead to. From 80 on it takes more
-halvings than a volume can be divided by; and small grids are quick anyway.
+torch 2.13 computes the bfloat16 weight gradients of a 3x3x3 convolution from foreign memory, up to NaN, where the first
+axis of its input is 2 voxels long: a level that four halvings of 32 voxels or five of 64 lead to. From 80 on it takes
+more halvings than networks here have; and small grids are quick anyway.
 """
 
 
