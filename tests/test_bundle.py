@@ -156,9 +156,9 @@ def test_an_unknown_key_is_refused_by_name_and_nothing_is_written(tmp_path: Path
     assert not (tmp_path / "mine").exists()
 
 
-@pytest.mark.parametrize("recipe", ["nonsense", "cae.yaml", "../configs/cae", "common", "inference"])
+@pytest.mark.parametrize("recipe", ["nonsense", "cae.yaml", "../configs/cae", "common", "workflow/train"])
 def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path: Path, recipe: str):
-    with pytest.raises(UsageError, match=re.escape(f"--recipe {recipe}: expected one of cae")):
+    with pytest.raises(UsageError, match=re.escape(f"--recipe {recipe}: expected one of {', '.join(recipes())}")):
         build(recipe, tmp_path)
 
 

@@ -12,7 +12,7 @@ from monai.engines import Workflow
 from monai.handlers import CheckpointLoader
 from torch import nn
 
-from mri3d.models.weights import bare_state
+from mri3d.models.weights import save_network
 from mri3d.volumes.atomic import atomic_write
 
 CHECKPOINT = "checkpoint.pt"
@@ -98,4 +98,4 @@ class BestWeights:
         """Save the weights if they are the best."""
         if engine.state.best_metric_epoch == engine.state.epoch:
             with atomic_write(self.path) as path:
-                torch.save(bare_state(self.network), path)
+                save_network(self.network, path)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from mri3d.errors import UsageError
 from mri3d.models.medicalnet import RANDOM, pretrain
-from mri3d.models.weights import bare_state, load_network
+from mri3d.models.weights import load_network, save_network
 from mri3d.training.prepare import Prepared
 from mri3d.training.split import Split
 from mri3d.transforms.case import Item
@@ -93,4 +92,4 @@ class Fitter:
     def run(self) -> None:
         """Save the network as a bare state dict."""
         with atomic_write(self.path) as path:
-            torch.save(bare_state(self.network), path)
+            save_network(self.network, path)

@@ -11,7 +11,7 @@ import torch
 
 from mri3d.errors import BundleError
 from mri3d.models.autoencoder import ConvAutoEncoder
-from mri3d.models.weights import load_network
+from mri3d.models.weights import load_network, save_network
 
 
 def network(width: int = 4) -> ConvAutoEncoder:
@@ -29,6 +29,21 @@ def test_a_state_dict_comes_back_ready_for_inference(tmp_path: Path):
     assert all(torch.equal(value, kept.state_dict()[name]) for name, value in found.state_dict().items())
     x = torch.rand(1, 1, 16, 16)
     assert torch.equal(found(x), kept.eval()(x))
+
+
+def test_a_saved_network_is_small_and_comes_back_to_half_precision(tmp_path: Path):
+    kept = network(64)
+    kept(torch.rand(4, 1, 16, 16))
+    save_network(kept, tmp_path / "model.pt")
+    torch.save(kept.state_dict(), tmp_path / "whole.pt")
+    assert (tmp_path / "model.pt").stat().st_size < 0.6 * (tmp_path / "whole.pt").stat().st_size
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert set(state) == set(kept.state_dict())
+    found = load_network(network(64), tmp_path / "model.pt").state_dict()
+    for name, value in kept.state_dict().items():
+        assert found[name].dtype == value.dtype
+        assert torch.allclose(found[name].float(), value.float(), rtol=1e-3, atol=1e-7), name
+        assert value.dim() > 1 or torch.equal(found[name], value), name
 
 
 class Malicious:
