@@ -12,7 +12,10 @@ from typing import Any
 from mri3d.errors import BundleError
 from mri3d.resources import bundles_dir
 
-DEFAULT_BUNDLE = "brain_t1_cae"
+DEFAULT_BUNDLE = "brain_t1"
+ANATOMY_BUNDLE = "brain_t1_cae"
+"""The bundle that holds the mean and modes of healthy brains, from which the demonstration draws."""
+
 CALIBRATION = "calibration.json"
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz")
 

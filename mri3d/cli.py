@@ -148,7 +148,7 @@ def main() -> None:
 @main.command(cls=Command)
 @input_argument
 @output_option
-@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1_cae]")
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
 @click.option("--mask", type=click.Path(path_type=Path), help="Brain mask, or a folder of them that mirrors INPUT.")
 @click.option("--recon", is_flag=True, help="Write NAME_recon.nii.gz too.")
 @resume_option
@@ -245,7 +245,7 @@ def _say_bundle(folder: Path) -> None:
 @main.command(cls=Command)
 @input_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
-@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1_cae]")
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
 @overwrite_option
 @device_option
 @set_option

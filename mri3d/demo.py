@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+from mri3d.bundle import ANATOMY_BUNDLE, DEFAULT_BUNDLE, find_bundle
 from mri3d.errors import Mri3dError
 from mri3d.grid import Affine, Grid
 from mri3d.reporting.names import REPORT, RUN, TABLE, clear
@@ -79,7 +79,7 @@ def run(folder: Path, device: str) -> str:
     """
     root = find_bundle(DEFAULT_BUNDLE)
     forget(folder)
-    make_volumes(Anatomy.load(root / "models" / "anatomy.nii.gz"), folder)
+    make_volumes(Anatomy.load(find_bundle(ANATOMY_BUNDLE) / "models" / "anatomy.nii.gz"), folder)
     summary = detect(folder / "volumes", root, folder / "results", device, {"existing": "overwrite"})
     if summary.failures:
         remedy = "Please report this with the output of --debug"

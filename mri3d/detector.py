@@ -25,7 +25,7 @@ class Detector:
 
     ::
 
-        detector = Detector.load("brain_t1_cae")
+        detector = Detector.load("brain_t1")
         detection = detector.detect("sub-01_T1w.nii.gz")
         detection.score.decision, detection.zscore.max(), detection.components
         detector.save(detection, "results")

@@ -68,7 +68,7 @@ def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
         raise BundleError(folder, "the configs of a bundle", f"{error!r}", "Restore the bundle") from error
     _override(configs, overrides)
     _write(root, configs, record)
-    for licence in ("LICENSE", "data_license.txt"):
+    for licence in ("LICENSE", "docs/data_license.txt"):
         if (bundle / licence).exists():
             write_text(root / licence, (bundle / licence).read_text(encoding="utf-8"))
 

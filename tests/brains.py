@@ -1,4 +1,4 @@
-"""Whole brains for end-to-end tests, drawn from the anatomy that ships with the default bundle."""
+"""Whole brains for end-to-end tests, drawn from the anatomy that ships with a bundle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+from mri3d.bundle import ANATOMY_BUNDLE, find_bundle
 from mri3d.demo import lesion_shape, sample, with_lesion
 from mri3d.grid import Grid
 from mri3d.volumes.anatomy import Anatomy
@@ -19,7 +19,7 @@ SMALLER_HEAD = np.diag([1.1, 1.1, 1.1, 1.0])
 
 @lru_cache(maxsize=1)
 def anatomy() -> Anatomy:
-    return Anatomy.load(find_bundle(DEFAULT_BUNDLE) / "models" / "anatomy.nii.gz")
+    return Anatomy.load(find_bundle(ANATOMY_BUNDLE) / "models" / "anatomy.nii.gz")
 
 
 def brain_on(grid: Grid, seed: int = 0, lesion: bool = False) -> npt.NDArray[np.int16]:
