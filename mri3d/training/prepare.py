@@ -86,13 +86,15 @@ class Fixed(Transform):
     """
 
     def __init__(self, transforms: Sequence[Callable[[Item], Item]]) -> None:
-        self.chain = Compose(copy.deepcopy(list(transforms)))  # the training's own keep their random state
+        self.transforms = list(transforms)
 
     def __call__(self, item: Item) -> Item:
         """Apply the transforms with a random state drawn from the image itself."""
         seed = zlib.crc32(torch.as_tensor(item["image"]).contiguous().numpy().tobytes())
-        self.chain.set_random_state(seed)
-        return dict(self.chain(item))
+        # copies: training's own keep their random state, and a cache is filled by several threads at once
+        chain = Compose(copy.deepcopy(self.transforms)).set_random_state(seed)
+        # some of MONAI's change the image in place
+        return dict(chain({**item, "image": torch.as_tensor(item["image"]).clone()}))
 
 
 def prepare(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
+from monai.transforms import RandCoarseDropoutd, RandGaussianNoised
 from scipy import ndimage
 
 from mri3d.training.prepare import Fixed
@@ -96,3 +99,15 @@ def test_in_validation_a_subject_is_corrupted_the_same_way_in_every_epoch():
     assert any(not torch.equal(fixed(item(v))["image"], item(v)["image"]) for v in (0.5, 0.6, 0.7, 0.8))
     # and training's own random state is not touched
     assert torch.equal(chain[0](item())["image"], anomalies()(item())["image"])
+
+
+def test_in_validation_neither_threads_nor_transforms_that_write_in_place_make_a_difference():
+    in_place = RandCoarseDropoutd("image", holes=2, spatial_size=6, prob=1.0)
+    fixed = Fixed([anomalies(), in_place, RandGaussianNoised("image", 1.0)])
+    items = [item(0.5 + 0.02 * k) for k in range(16)]
+    before = [data["image"].clone() for data in items]
+    alone = [torch.as_tensor(fixed(data)["image"]).clone() for data in items]
+    assert all(torch.equal(data["image"], image) for data, image in zip(items, before, strict=True))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(fixed, items))
+    assert all(torch.equal(torch.as_tensor(one["image"]), other) for one, other in zip(together, alone, strict=True))
