@@ -19,7 +19,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The stamps let a second call begin at once. torch comes first and alone, so that no other build of it is drawn in.
 $(VENV)/installed: setup.cfg constraints.txt
