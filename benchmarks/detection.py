@@ -324,6 +324,8 @@ def people_of(bundles: Sequence[str], part: str) -> list[str]:
     Raises:
         SystemExit: splits or preprocessing differ, or nobody is in the part.
     """
+    if len({_name(bundle) for bundle in bundles}) < len(bundles):
+        raise SystemExit("two bundles have folders of one name: the table could not tell them apart")
     splits = [json.loads((Path(bundle) / "models" / "split.json").read_text(encoding="utf-8")) for bundle in bundles]
     if any(split != splits[0] for split in splits):
         raise SystemExit("the bundles were not trained on one split: use the same --seed and training.shares")

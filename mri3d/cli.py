@@ -188,9 +188,12 @@ def detect(
 @main.command(cls=Command)
 @input_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
-@click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--recipe", help="Name of a recipe, or a YAML file. [default: cae; with --init its bundle's own]")
 @click.option("--init", metavar="BUNDLE", help="Start from the weights of a trained bundle of the same network.")
-@click.option("--folds", type=int, help="Score every volume by a network that has not seen it; trains FOLDS + 1 times.")
+@click.option(
+    "--folds", type=click.IntRange(min=2),
+    help="Score every volume by a network that has not seen it; trains FOLDS + 1 times.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of split, initial weights and augmentation.")
 @resume_option
 @overwrite_option
@@ -200,7 +203,7 @@ def detect(
 def train(
     source: Path,
     output: Path,
-    recipe: str,
+    recipe: str | None,
     init: str | None,
     folds: int | None,
     seed: int,
@@ -217,14 +220,20 @@ def train(
     """
     from mri3d.bundle import find_bundle
     from mri3d.controls import cross_fit
+    from mri3d.recipe import recorded
     from mri3d.workflow import train as run
 
+    start = None if init is None else find_bundle(init)
+    if start is not None and recipe is None:
+        recipe, kept = recorded(start)
+        settings = {**kept, **settings}
+    recipe = recipe or "cae"
     options: dict[str, Any] = {
         "overrides": settings,
         "seed": seed,
         "modalities": modalities or ["T1w"],
         "existing": _existing(resume, overwrite),
-        "init": None if init is None else find_bundle(init),
+        "init": start,
     }
     if folds is None:
         excluded = run(source, output, recipe, device, **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +15,25 @@ from monai.bundle import ConfigParser
 from mri3d import recipe as recipes
 from mri3d.errors import UsageError
 from mri3d.recipe import literal
-from mri3d.scoring.calibrate import Calibrator, HealthyResidual
+from mri3d.scoring.calibrate import MIN_SUBJECTS, Calibrator, HealthyResidual
 from mri3d.scoring.calibration import Calibration
 from mri3d.training.split import Split, deal_folds, split_participants
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.participants import read_ages
-from mri3d.workflow import INITIAL, begin, clear, finish, open_training, plain_errors, refuse_if_there, weights_of
+from mri3d.workflow import (
+    FOLDS,
+    INITIAL,
+    begin,
+    clear,
+    find_subjects,
+    finish,
+    open_training,
+    plain_errors,
+    refuse_if_there,
+    weights_of,
+)
+
+logger = logging.getLogger(__name__)
 
 SPLIT = Path("models", "split.json")
 CONTROLS = Path("models", "controls.json")
@@ -51,18 +66,44 @@ def calibrate(
     weights = weights_of(bundle)
     if bundle.resolve() == root.resolve():
         raise UsageError("--output", "another folder than the bundle's", str(root), "Name a new one")
+    known = Split.load(bundle / SPLIT) if (bundle / SPLIT).exists() else Split((), (), ())
+    people = _people(source, bundle, known)
     if refuse_if_there(root, existing):
         clear(root)
     recipes.copy(bundle, root, overrides)
     (root / "models").mkdir(exist_ok=True)
     shutil.copyfile(weights, root / "models" / "model.pt")
-    with plain_errors():
-        parser = open_training(source, root, device).parser
-        prepared, calibrator = (parser.get_parsed_content(key) for key in ("prepared", "calibrator"))
-        everyone = tuple(sorted(set(prepared.participants)))
-        write_json(root / SPLIT, Split((), (), everyone).as_dict())
-        calibrator.run(prepared.load(everyone), root, parser.get_parsed_content("preprocessing"))
+    # who trained stays on record, since an ensemble must not be calibrated on them
+    write_json(root / SPLIT, Split(known.train, known.validation, people).as_dict())
+    try:
+        with plain_errors():
+            parser = open_training(source, root, device).parser
+            prepared, calibrator = (parser.get_parsed_content(key) for key in ("prepared", "calibrator"))
+            calibrator.run(prepared.load(people), root, parser.get_parsed_content("preprocessing"))
+    except BaseException:
+        shutil.rmtree(root / "training" / "cache", ignore_errors=True)  # brains of people do not stay in a bundle
+        raise
     return finish(root)
+
+
+def _people(source: Path, bundle: Path, known: Split) -> tuple[str, ...]:
+    """The controls, by name; those that the bundle's training knew by the same name are told of.
+
+    Raises:
+        UsageError: too few.
+    """
+    modalities = recipes.modalities_of(bundle)
+    people = tuple(sorted({subject.participant for subject in find_subjects(source, modalities)}))
+    if len(people) < MIN_SUBJECTS:
+        expected = f"at least {MIN_SUBJECTS} people"
+        raise UsageError(source, expected, str(len(people)), "Give healthy volumes of more people")
+    seen = sorted(set(people) & {*known.train, *known.validation})
+    if seen:
+        logger.warning(
+            "%d of the %d controls bear names of people the bundle was trained on, such as %s: if they are the same "
+            "people, thresholds come out too low", len(seen), len(people), seen[0],
+        )  # fmt: skip
+    return people
 
 
 def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **options: Any) -> tuple[str, ...]:
@@ -88,6 +129,7 @@ def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **
         UsageError: see :func:`mri3d.workflow.train`; fewer people than folds.
     """
     begin(source, root, recipe, device, **options)
+    _keep_number(root, folds)
     with plain_errors():
         parser = open_training(source, root, device).parser
         prepared, cache = parser.get_parsed_content("prepared"), parser.get_parsed_content("cache_dir")
@@ -95,16 +137,25 @@ def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **
         residuals: list[HealthyResidual] = []
         for number, fold in enumerate(dealt):
             others = _split_without(fold, parser, prepared.participants, source)
-            residuals += _out_of_fold(source, root, root / "training" / f"fold-{number}", others, device, cache)
+            folder, files = root / "training" / f"fold-{number}", [path.name for _, path in prepared.files]
+            residuals += _out_of_fold(source, root, folder, others, device, cache, files)
         if not (root / SPLIT).exists():
             write_json(root / SPLIT, _split_without((), parser, prepared.participants, source).as_dict())
         parser.get_parsed_content("train#trainer").run()
         calibrator: Calibrator = parser.get_parsed_content("calibrator")
         calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
     _write_controls(root, residuals, calibration, dealt)
-    for number in range(folds):
-        shutil.rmtree(root / "training" / f"fold-{number}", ignore_errors=True)
     return finish(root)
+
+
+def _keep_number(root: Path, folds: int) -> None:
+    """Hold a resumed run to the number of folds it was started with."""
+    kept, trained = root / "training" / FOLDS, root / "training" / "checkpoint.pt"
+    if not kept.exists() and trained.exists():
+        raise UsageError(root, "a bundle begun with --folds", "one begun without", "Leave --folds out, or --overwrite")
+    if kept.exists() and (found := json.loads(kept.read_text(encoding="utf-8"))) != folds:
+        raise UsageError("--folds", f"{found}, as when it was started", str(folds), "Give that, or --overwrite")
+    write_json(kept, folds)
 
 
 def _deal(parser: ConfigParser, everyone: Sequence[str], folds: int, source: Path) -> tuple[tuple[str, ...], ...]:
@@ -122,13 +173,15 @@ def _split_without(fold: Sequence[str], parser: ConfigParser, everyone: Sequence
 
 
 def _out_of_fold(
-    source: Path, root: Path, folder: Path, split: Split, device: str, cache: str
+    source: Path, root: Path, folder: Path, split: Split, device: str, cache: str, files: Sequence[str]
 ) -> list[HealthyResidual]:
     """The residuals of the split's calibration part under a network trained on the others; kept for a restart."""
-    kept_split = Split.load(folder / SPLIT) if (folder / SPLIT).exists() else split
-    if kept_split != split:  # of a run with another number of folds
+    # the names of cache files tell images and preprocessing apart
+    made_of, mark = {"split": split.as_dict(), "files": sorted(files)}, folder / "made_of.json"
+    if folder.exists() and (not mark.exists() or json.loads(mark.read_text(encoding="utf-8")) != made_of):
         shutil.rmtree(folder)
     if not (folder / RESIDUALS).exists():
+        write_json(mark, made_of)
         if not (folder / "configs").exists():
             recipes.copy(root, folder, {})
         write_json(folder / SPLIT, split.as_dict())

@@ -73,6 +73,30 @@ def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
             write_text(root / licence, (bundle / licence).read_text(encoding="utf-8"))
 
 
+def modalities_of(bundle: Path) -> list[str]:
+    """The modalities of a bundle."""
+    config = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text(encoding="utf-8"))
+    return list(config["modalities"])
+
+
+def recorded(bundle: Path) -> tuple[str, dict[str, Any]]:
+    """The recipe that a bundle was built from, and what was set otherwise in it but for its training.
+
+    Raises:
+        BundleError: its record is missing, or names no shipped recipe.
+    """
+    path = bundle / "configs" / RECORD
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        recipe, overrides = str(made["recipe"]), dict(made["overrides"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(path, "the record of a bundle's recipe", f"{error!r}", "Name it with --recipe") from error
+    if recipe not in recipes():
+        raise BundleError(path, f"one of {', '.join(recipes())}", recipe, "Give its file with --recipe")
+    own = ("seed", "modalities", "cache_dir")
+    return recipe, {key: v for key, v in overrides.items() if key not in own and not key.startswith("training")}
+
+
 def _write(root: Path, configs: Mapping[str, dict[str, Any]], record: Mapping[str, Any]) -> None:
     for workflow, config in configs.items():
         write_text(root / "configs" / f"{workflow}.yaml", _dump(config))

@@ -25,6 +25,9 @@ from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
 
+FOLDS = "folds.json"
+"""How many folds a cross-fitting has, in the bundle's ``training`` while it lasts."""
+
 INITIAL = "initial.pt"
 """The weights a training starts from, in the bundle's ``training``."""
 # It warns where a caller keeps its own logging, which is what we do, and speaks on stdout.
@@ -208,6 +211,8 @@ def train(
         BundleError: the bundle to start from has no weights, or those of another network.
     """
     begin(source, root, recipe, device, overrides, seed, modalities, existing, init)
+    if (root / "training" / FOLDS).exists():
+        raise UsageError(root, "--folds as when it was started", "none", "Give --folds with --resume")
     workflow = open_training(source, root, device)
     with plain_errors():
         workflow.run()
@@ -255,7 +260,8 @@ def refuse_if_there(root: Path, existing: str) -> bool:
     """
     stands = (root / "configs" / "train.yaml").exists()
     if stands and existing == "refuse":
-        raise UsageError(root, "no bundle there yet", "one", "Use --resume to go on with it, or --overwrite")
+        remedy = "Name another folder, replace it with --overwrite, or go on with a training by --resume"
+        raise UsageError(root, "no bundle there yet", "one", remedy)
     return stands
 
 
@@ -280,6 +286,7 @@ def finish(root: Path) -> tuple[str, ...]:
     """Take away what only the training needed; a line for each volume that could not be used."""
     # a bundle is shared, its training subjects' brains are not
     shutil.rmtree(root / "training" / "cache", ignore_errors=True)
+    forget_folds(root)
     (root / "training" / INITIAL).unlink(missing_ok=True)
     excluded = json.loads((root / "training" / "excluded.json").read_text(encoding="utf-8"))
     return tuple(f"{entry['subject']}: {entry['cause']}" for entry in excluded)
@@ -293,6 +300,14 @@ def clear(root: Path) -> None:
     for folder, names in (("models", models), ("training", training)):
         for name in names:
             (root / folder / name).unlink(missing_ok=True)
+    forget_folds(root)
+
+
+def forget_folds(root: Path) -> None:
+    """Take away what cross-fitting kept of its folds: their networks, and their subjects' residuals."""
+    for folder in (root / "training").glob("fold-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    (root / "training" / FOLDS).unlink(missing_ok=True)
 
 
 def verify(root: Path) -> tuple[str, ...]:

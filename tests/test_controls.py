@@ -152,3 +152,58 @@ def test_folds_go_on_after_a_kill_without_training_a_finished_fold_again(
     mri3d("train", healthy, "-o", root, "--folds", 2, "--resume")
     assert times == [before, before]
     assert len(read(root, "controls.json")) == 12
+
+
+def test_a_recalibration_that_fails_leaves_the_bundle_before_it_and_nobody_s_brain(bundle: Path, tmp_path: Path):
+    others = make(tmp_path / "other", [f"sub-2{n}" for n in range(6)])
+    few = make(tmp_path / "few", ["sub-30", "sub-31"])
+    root = tmp_path / "recalibrated"
+    mri3d("calibrate", others, "-o", root, "--bundle", bundle)
+    before = (root / "models" / "calibration.json").read_bytes()
+    refused = mri3d("calibrate", few, "-o", root, "--bundle", bundle, "--overwrite", exit_code=2)
+    assert "at least 5 people" in refused.output
+    assert (root / "models" / "calibration.json").read_bytes() == before
+
+    wrong = ["calibrate", others, "-o", tmp_path / "wrong", "--bundle", bundle, "--set", "voxel_quantile=1.5"]
+    assert "voxel_quantile" in mri3d(*wrong, exit_code=2).output
+    assert not (tmp_path / "wrong" / "training" / "cache").exists()
+
+
+def test_controls_that_the_bundle_was_trained_on_are_told_of_and_stay_on_record(
+    bundle: Path, healthy: Path, tmp_path: Path
+):
+    root = tmp_path / "recalibrated"
+    told = mri3d("calibrate", healthy, "-o", root, "--bundle", bundle)
+    assert "bear names of people the bundle was trained on" in told.output
+    assert read(root, "split.json")["train"] == read(bundle, "split.json")["train"]
+
+
+def test_started_from_a_bundle_the_recipe_is_the_bundle_s_own(healthy: Path, words: list[str], tmp_path: Path):
+    mri3d("train", healthy, "-o", tmp_path / "vae", "--recipe", "vae", *words)
+    few = [word for pair in ("training.epochs=1", f"cache_dir={healthy.parent / 'cache'}") for word in ("--set", pair)]
+    shares = ["--set", "training.shares={train: 0.4, validation: 0.1, calibration: 0.5, test: 0.0}"]
+    mri3d("train", healthy, "-o", tmp_path / "more", "--init", tmp_path / "vae", *few, *shares)
+    assert "VariationalAutoEncoder" in (tmp_path / "more" / "configs" / "inference.yaml").read_text()
+
+
+def test_a_fold_is_not_taken_for_that_of_another_recipe_or_other_images(
+    healthy: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mri3d import controls
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    root = tmp_path / "folds"
+    monkeypatch.setattr(controls, "_write_controls", killed)
+    CliRunner().invoke(main, ["train", str(healthy), "-o", str(root), *words, "--folds", "2"])
+    monkeypatch.undo()
+    assert len(list((root / "training").glob("fold-*/residuals.npz"))) == 2
+    other = mri3d("train", healthy, "-o", root, "--folds", 3, "--resume", exit_code=2)
+    assert "2, as when it was started" in other.output
+    assert "--folds" in mri3d("train", healthy, "-o", root, "--resume", exit_code=2).output
+
+    atlas = ["--recipe", "atlas", *words[words.index("--set", 4) :], "--folds", 2]
+    mri3d("train", healthy, "-o", root, *atlas, "--overwrite")
+    mri3d("train", healthy, "-o", tmp_path / "clean", *atlas)
+    assert read(root, "controls.json") == read(tmp_path / "clean", "controls.json")

@@ -6,6 +6,8 @@ from typing import Final
 import torch
 from torch import nn
 
+from mri3d.errors import UsageError
+
 
 class RobustPCA(nn.Module):
     """A brain is expected to be the mean plus a few principal components; what does not fit has no say in the fit.
@@ -42,13 +44,14 @@ class RobustPCA(nn.Module):
             masks: (1, *shape) each, bool.
 
         Raises:
-            ValueError: fewer brains than half the components.
+            UsageError: fewer brains than half the components.
         """
         brains = [(image * mask).float() for image, mask in zip(images, masks, strict=True)]
         data = torch.stack([flipped for brain in brains for flipped in (brain, brain.flip(1))])
         n = self.components.shape[0]
         if len(data) <= n:
-            raise ValueError(f"{n} components need more than {n // 2} healthy brains, not {len(brains)}")
+            expected = f"more than {n // 2} healthy brains for {n} components"
+            raise UsageError("network_def.components", expected, str(len(brains)), "Ask for fewer components")
         self.mean.copy_(data.mean(0, keepdim=True))
         centred = (data - self.mean).flatten(1)
         # the eigenvectors of the small matrix of inner products give those of the large covariance

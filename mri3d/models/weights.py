@@ -45,7 +45,8 @@ def load_network(network: Network, path: Path | str, device: torch.device | str 
         state = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(state)
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch's first line only says that something follows
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BundleError(
             path, f"weights of {type(network).__name__}", reason, "Train the bundle, or restore its models/model.pt"
         ) from error

@@ -69,6 +69,8 @@ class Calibrator:
         voxel_quantile: float,
         hashes: Callable[[Path, Guarded, Scorer], dict[str, str]],
     ) -> None:
+        if not 0 < voxel_quantile < 1:
+            raise UsageError("voxel_quantile", "a share above 0 and below 1", str(voxel_quantile), "Mend the recipe")
         self.network, self.inferer, self.device = network, inferer, device
         self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
         self.hashes = hashes

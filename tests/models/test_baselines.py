@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+from mri3d.errors import UsageError
 from mri3d.models.atlas import MIN_STD, Atlas
 from mri3d.models.intensity import EqualisedIntensity, MedianIntensity
 from mri3d.models.pca import RobustPCA
@@ -100,5 +101,5 @@ def test_a_large_lesion_does_not_drag_the_expectation_with_it(pca: RobustPCA):
 
 
 def test_more_components_than_brains_can_give_are_refused():
-    with pytest.raises(ValueError, match="30 components need more than 15 healthy brains, not 4"):
+    with pytest.raises(UsageError, match="more than 15 healthy brains for 30 components, found 4"):
         RobustPCA(SHAPE, components=30).fit(list(brains(4)), list(MASKS[:4]))
