@@ -183,8 +183,7 @@ def _difference(
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Paired differences to another folder on the subjects that both have, and who of these failed there."""
     theirs = measure(other, {key: truth for key, truth in truths.items() if key in ours.scans})
-    common = list(theirs.scans)
-    if not common:
+    if not theirs.scans:
         wanted = f"subjects of {ours.results.root}, such as {next(iter(ours.scans))}"
         raise UsageError(other.root, wanted, "none of them", "Run mri3d detect on the same input")
     common = [key for key in ours.scans if key in theirs.scans]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import nn
 
-from mri3d.models.blocks import LEAKY, Act, dense_bottleneck, dense_expansion, strided_encoder, upsampling_decoder
+from mri3d.models.blocks import LEAKY, Act, strided_encoder, upsampling_decoder
 
 
 class ConvAutoEncoder(nn.Module):
@@ -42,12 +43,9 @@ class ConvAutoEncoder(nn.Module):
         shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = strided_encoder(spatial_dims, in_channels, channels, latent_channels, norm, act)
-        self.decoder = upsampling_decoder(spatial_dims, latent_channels, channels, in_channels, norm, act, output)
-        if latent_size is not None:
-            coarse = coarse_shape(shape, len(channels))
-            self.encoder.extend(dense_bottleneck(latent_channels, coarse, latent_size))
-            self.decoder = nn.Sequential(*dense_expansion(latent_channels, coarse, latent_size), *self.decoder)
+        self.encoder, self.decoder = encoder_and_decoder(
+            spatial_dims, in_channels, channels, latent_channels, norm, act, output, latent_size, shape
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct ``x`` of shape (batch, channels, *spatial); the result has the same shape."""
@@ -77,15 +75,9 @@ class VariationalAutoEncoder(nn.Module):
         shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if latent_size is None:
-            self.encoder = strided_encoder(spatial_dims, in_channels, channels, 2 * latent_channels, norm, act)
-        else:
-            coarse = coarse_shape(shape, len(channels))
-            self.encoder = strided_encoder(spatial_dims, in_channels, channels, latent_channels, norm, act)
-            self.encoder.extend(dense_bottleneck(latent_channels, coarse, latent_size, outputs=2))
-        self.decoder = upsampling_decoder(spatial_dims, latent_channels, channels, in_channels, norm, act, output)
-        if latent_size is not None:
-            self.decoder = nn.Sequential(*dense_expansion(latent_channels, coarse, latent_size), *self.decoder)
+        self.encoder, self.decoder = encoder_and_decoder(
+            spatial_dims, in_channels, channels, latent_channels, norm, act, output, latent_size, shape, outputs=2
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct ``x`` of shape (batch, channels, *spatial) from the mean of its latent."""
@@ -99,12 +91,34 @@ class VariationalAutoEncoder(nn.Module):
         return self.decoder(latent), mean, log_variance
 
 
-def coarse_shape(shape: Sequence[int] | None, levels: int) -> tuple[int, ...]:
-    """The spatial shape of the latent map of an input of ``shape``.
+def encoder_and_decoder(
+    spatial_dims: int,
+    in_channels: int,
+    channels: Sequence[int],
+    latent_channels: int,
+    norm: str,
+    act: Act,
+    output: str,
+    latent_size: int | None,
+    shape: Sequence[int] | None,
+    outputs: int = 1,
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """The two halves of an autoencoder; for the arguments see :class:`ConvAutoEncoder`.
+
+    Args:
+        outputs: what the encoder gives for each number of the latent, side by side: 2 for a mean and a log-variance.
 
     Raises:
-        ValueError: no shape.
+        ValueError: a dense latent without a shape.
     """
+    width = latent_channels * outputs if latent_size is None else latent_channels
+    encoder = strided_encoder(spatial_dims, in_channels, channels, width, norm, act)
+    decoder = upsampling_decoder(spatial_dims, latent_channels, channels, in_channels, norm, act, output)
+    if latent_size is None:
+        return encoder, decoder
     if shape is None:
         raise ValueError("a dense latent needs the shape of the input")
-    return tuple(n >> levels for n in shape)
+    coarse = (latent_channels, *(n >> len(channels) for n in shape))
+    encoder.extend([nn.Flatten(1), nn.Linear(prod(coarse), latent_size * outputs)])
+    expansion = [nn.Linear(latent_size, prod(coarse)), nn.Unflatten(1, coarse)]
+    return encoder, nn.Sequential(*expansion, *decoder)

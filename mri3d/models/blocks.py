@@ -56,19 +56,3 @@ def upsampling_decoder(
         Convolution(spatial_dims, widths[-1], out_channels, conv_only=True),
         nn.Sigmoid() if output == "sigmoid" else nn.Identity(),
     )
-
-
-def dense_bottleneck(channels: int, shape: Sequence[int], latent: int, outputs: int = 1) -> nn.Sequential:
-    """A flat latent of ``latent`` values (times ``outputs``) from a map of (channels, *shape)."""
-    size = channels
-    for n in shape:
-        size *= n
-    return nn.Sequential(nn.Flatten(1), nn.Linear(size, latent * outputs))
-
-
-def dense_expansion(channels: int, shape: Sequence[int], latent: int) -> nn.Sequential:
-    """The way back of :func:`dense_bottleneck`."""
-    size = channels
-    for n in shape:
-        size *= n
-    return nn.Sequential(nn.Linear(latent, size), nn.Unflatten(1, (channels, *shape)))

@@ -59,8 +59,7 @@ def start(
         return load_network(network, initial).train()
     _fill(getattr(network, "members", ()), members or (), split)
     pretrain(network, encoder_weights)
-    people = split.train
-    return fit(network, prepared.load(people)) if hasattr(network, "fit") else network
+    return fit(network, prepared.load(split.train)) if hasattr(network, "fit") else network
 
 
 def _fill(networks: Any, bundles: Sequence[Path | str], split: Split) -> None:
