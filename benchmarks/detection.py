@@ -35,7 +35,7 @@ from mri3d.detector import Detector
 from mri3d.evaluation import cohort, subjects
 from mri3d.evaluation.bootstrap import Estimate, average
 from mri3d.grid import Affine
-from mri3d.reporting.figure import draw_subject
+from mri3d.reporting.figure import Compared, Overlay, draw_compared, draw_subject
 from mri3d.reporting.subject_files import template_on
 from mri3d.scoring.calibrate import TAIL
 from mri3d.scoring.calibration import Calibration
@@ -314,8 +314,23 @@ def draw_examples(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], thre
             detection, truth = detect(jobs[ranked[place]])
             stem = folder / f"{kind}_{name}_dice{dice[ranked[place]]:.2f}"
             draw_subject(detection, stem.with_name(stem.name + ".png"), template_on(detection.model.grid))
-            shown = replace(detection, zscore=truth.astype(np.float32) * 99, anomaly=truth)
-            draw_subject(shown, stem.with_name(stem.name + "_truth.png"), template_on(detection.model.grid))
+            words = f"{kind}, Dice {dice[ranked[place]]:.2f}"
+            draw_compared(_compared(detection, truth, words), stem.with_name(stem.name + "_truth.png"))
+
+
+def _compared(detection: Detection, truth: np.ndarray, words: str) -> Compared:
+    assert detection.zscore is not None
+    return Compared(
+        name=detection.subject.name,
+        grid=detection.volume.grid,
+        scan=detection.volume.data,
+        scan_name="the scan",
+        brain=detection.brain,
+        overlay=Overlay.of_zscore(detection.zscore, detection.voxel_threshold),
+        found=detection.anomaly,
+        truth=truth,
+        words=words,
+    )
 
 
 def people_of(bundles: Sequence[str], part: str) -> list[str]:
