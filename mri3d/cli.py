@@ -170,8 +170,8 @@ def detect(
 ) -> None:
     """Score the volumes in INPUT and write their anomaly maps."""
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.detect import detect as run
     from mri3d.recipe import literal
-    from mri3d.workflow import detect as run
 
     overrides = {
         **settings,
@@ -188,13 +188,13 @@ def detect(
 @main.command(cls=Command)
 @input_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
-@click.option("--recipe", help="Name of a recipe, or a YAML file. [default: cae; with --init its bundle's own]")
+@click.option("--recipe", help="Name of a recipe, or a YAML file. [default: restore; with --init its bundle's own]")
 @click.option("--init", metavar="BUNDLE", help="Start from the weights of a trained bundle of the same network.")
 @click.option(
     "--folds", type=click.IntRange(min=2),
     help="Score every volume by a network that has not seen it; trains FOLDS + 1 times.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of split, initial weights and augmentation.")
+@click.option("--seed", type=int, help="Of split, initial weights and augmentation. [default: 0]")
 @resume_option
 @overwrite_option
 @device_option
@@ -206,7 +206,7 @@ def train(
     recipe: str | None,
     init: str | None,
     folds: int | None,
-    seed: int,
+    seed: int | None,
     resume: bool,
     overwrite: bool,
     device: str,
@@ -220,25 +220,13 @@ def train(
     """
     from mri3d.bundle import find_bundle
     from mri3d.controls import cross_fit
-    from mri3d.recipe import recorded
-    from mri3d.workflow import train as run
+    from mri3d.train import Training
+    from mri3d.train import train as run
 
-    start = None if init is None else find_bundle(init)
-    if start is not None and recipe is None:
-        recipe, kept = recorded(start)
-        settings = {**kept, **settings}
-    recipe = recipe or "cae"
-    options: dict[str, Any] = {
-        "overrides": settings,
-        "seed": seed,
-        "modalities": modalities or ["T1w"],
-        "existing": _existing(resume, overwrite),
-        "init": start,
-    }
-    if folds is None:
-        excluded = run(source, output, recipe, device, **options)
-    else:
-        excluded = cross_fit(source, output, recipe, folds, device, **options)
+    start, existing = None if init is None else find_bundle(init), _existing(resume, overwrite)
+    task = Training(source, output, recipe, device, settings, seed, modalities, existing, start, folds)
+    excluded = run(task) if folds is None else cross_fit(task)
+    if folds is not None:
         _say(f"Every control's score: {output / 'models' / 'controls.json'}")
     curve = output / "training" / "curve.png"
     if curve.exists():
@@ -320,13 +308,14 @@ def bundle() -> None:
 
 @bundle.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--recipe", default="cae", show_default=True, help="Name of a recipe, or a YAML file.")
+@click.option("--recipe", help="Name of a recipe, or a YAML file. [default: restore]")
 @set_option
-def build(folder: Path, recipe: str, settings: dict[str, Any]) -> None:
+def build(folder: Path, recipe: str | None, settings: dict[str, Any]) -> None:
     """Write the configs and documents of the bundle FOLDER; weights stay as they are."""
+    from mri3d.recipe import DEFAULT_RECIPE
     from mri3d.recipe import build as run
 
-    run(recipe, folder, settings)
+    run(recipe or DEFAULT_RECIPE, folder, settings)
     _say(f"Built {folder}")
 
 

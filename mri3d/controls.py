@@ -17,21 +17,21 @@ from mri3d.errors import UsageError
 from mri3d.recipe import literal
 from mri3d.scoring.calibrate import MIN_SUBJECTS, Calibrator, HealthyResidual
 from mri3d.scoring.calibration import Calibration
-from mri3d.training.split import Split, deal_folds, split_participants
-from mri3d.volumes.atomic import atomic_write, write_json
-from mri3d.volumes.participants import read_ages
-from mri3d.workflow import (
+from mri3d.train import (
     FOLDS,
     INITIAL,
-    begin,
+    Training,
+    begun,
     clear,
-    find_subjects,
     finish,
     open_training,
-    plain_errors,
     refuse_if_there,
     weights_of,
 )
+from mri3d.training.split import Split, deal_folds, split_participants
+from mri3d.volumes.atomic import atomic_write, write_json
+from mri3d.volumes.participants import read_ages
+from mri3d.workflow import find_subjects, plain_errors
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _people(source: Path, bundle: Path, known: Split) -> tuple[str, ...]:
     return people
 
 
-def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **options: Any) -> tuple[str, ...]:
+def cross_fit(task: Training) -> tuple[str, ...]:
     """Train on all controls, and score each by a network that has not seen it.
 
     The controls are dealt into folds that are alike in age. For each fold a network is trained on the others; what it
@@ -115,41 +115,43 @@ def cross_fit(source: Path, root: Path, recipe: str, folds: int, device: str, **
     every control's score, decision and p-value among the others.
 
     Args:
-        source: healthy volumes.
-        root: folder of the new bundle.
-        recipe: a recipe's name, or a YAML file.
-        folds: how many, 2 or more.
-        device: see :func:`mri3d.workflow.pick_device`.
-        options: those of :func:`mri3d.workflow.train`.
+        task: what is to be trained, with the number of its ``folds``.
 
     Returns:
         A line for each volume that could not be used.
 
     Raises:
-        UsageError: see :func:`mri3d.workflow.train`; fewer people than folds.
+        UsageError: see :func:`mri3d.train.train`; fewer people than folds.
     """
-    begin(source, root, recipe, device, **options)
-    _keep_number(root, folds)
-    with plain_errors():
-        parser = open_training(source, root, device).parser
-        prepared, cache = parser.get_parsed_content("prepared"), parser.get_parsed_content("cache_dir")
-        dealt = _deal(parser, prepared.participants, folds, source)
-        residuals: list[HealthyResidual] = []
-        for number, fold in enumerate(dealt):
-            others = _split_without(fold, parser, prepared.participants, source)
-            folder, files = root / "training" / f"fold-{number}", [path.name for _, path in prepared.files]
-            residuals += _out_of_fold(source, root, folder, others, device, cache, files)
-        if not (root / SPLIT).exists():
-            write_json(root / SPLIT, _split_without((), parser, prepared.participants, source).as_dict())
-        parser.get_parsed_content("train#trainer").run()
-        calibrator: Calibrator = parser.get_parsed_content("calibrator")
-        calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
+    with begun(task):
+        _keep_number(task)
+        with plain_errors():
+            _train_and_score(task)
+    return finish(task.root)
+
+
+def _train_and_score(task: Training) -> None:
+    root, source = task.root, task.source
+    parser = open_training(source, root, task.device).parser
+    prepared, cache = parser.get_parsed_content("prepared"), parser.get_parsed_content("cache_dir")
+    dealt = _deal(parser, prepared.participants, task)
+    residuals: list[HealthyResidual] = []
+    everyone = sorted(set(prepared.participants))
+    for number, fold in enumerate(dealt):
+        others = _training_split(parser, [person for person in everyone if person not in fold], fold, source)
+        folder, files = root / "training" / f"fold-{number}", [path.name for _, path in prepared.files]
+        residuals += _out_of_fold(task, folder, others, cache, files)
+    if not (root / SPLIT).exists():
+        write_json(root / SPLIT, _training_split(parser, everyone, everyone, source).as_dict())
+    parser.get_parsed_content("train#trainer").run()
+    calibrator: Calibrator = parser.get_parsed_content("calibrator")
+    calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
     _write_controls(root, residuals, calibration, dealt)
-    return finish(root)
 
 
-def _keep_number(root: Path, folds: int) -> None:
+def _keep_number(task: Training) -> None:
     """Hold a resumed run to the number of folds it was started with."""
+    root, folds = task.root, task.folds
     kept, trained = root / "training" / FOLDS, root / "training" / "checkpoint.pt"
     if not kept.exists() and trained.exists():
         raise UsageError(root, "a bundle begun with --folds", "one begun without", "Leave --folds out, or --overwrite")
@@ -158,22 +160,22 @@ def _keep_number(root: Path, folds: int) -> None:
     write_json(kept, folds)
 
 
-def _deal(parser: ConfigParser, everyone: Sequence[str], folds: int, source: Path) -> tuple[tuple[str, ...], ...]:
-    return deal_folds(everyone, folds, parser.get_parsed_content("seed"), read_ages(source))
+def _deal(parser: ConfigParser, everyone: Sequence[str], task: Training) -> tuple[tuple[str, ...], ...]:
+    return deal_folds(everyone, task.folds or 0, parser.get_parsed_content("seed"), read_ages(task.source))
 
 
-def _split_without(fold: Sequence[str], parser: ConfigParser, everyone: Sequence[str], source: Path) -> Split:
-    """Who trains and who validates where ``fold`` is kept for scoring; all are controls where nobody is."""
+def _training_split(parser: ConfigParser, people: Sequence[str], calibrated: Sequence[str], source: Path) -> Split:
+    """Who of ``people`` trains and who validates, in the recipe's proportion, for ``calibrated`` to be scored."""
     shares = parser.get_parsed_content("training#shares")
-    rest = [person for person in everyone if person not in set(fold)]
     whole = shares["train"] + shares["validation"]
     parts = {"train": shares["train"] / whole, "validation": shares["validation"] / whole}
-    dealt = split_participants(rest, parts, parser.get_parsed_content("seed"), read_ages(source), needed=tuple(parts))
-    return Split(dealt.train, dealt.validation, tuple(fold) or tuple(sorted(set(everyone))))
+    seed, ages = parser.get_parsed_content("seed"), read_ages(source)
+    dealt = split_participants(people, parts, seed, ages, needed=tuple(parts))
+    return Split(dealt.train, dealt.validation, tuple(calibrated))
 
 
 def _out_of_fold(
-    source: Path, root: Path, folder: Path, split: Split, device: str, cache: str, files: Sequence[str]
+    task: Training, folder: Path, split: Split, cache: str, files: Sequence[str]
 ) -> list[HealthyResidual]:
     """The residuals of the split's calibration part under a network trained on the others; kept for a restart."""
     # the names of cache files tell images and preprocessing apart
@@ -183,10 +185,10 @@ def _out_of_fold(
     if not (folder / RESIDUALS).exists():
         write_json(mark, made_of)
         if not (folder / "configs").exists():
-            recipes.copy(root, folder, {})
+            recipes.copy(task.root, folder, {})
         write_json(folder / SPLIT, split.as_dict())
-        shared = {"cache_dir": literal(cache), "initial": literal(root / "training" / INITIAL)}
-        parser = open_training(source, folder, device, shared).parser
+        shared = {"cache_dir": literal(cache), "initial": literal(task.root / "training" / INITIAL)}
+        parser = open_training(task.source, folder, task.device, shared).parser
         parser.get_parsed_content("train#trainer").run()
         items = parser.get_parsed_content("prepared").load(split.calibration)
         residuals = parser.get_parsed_content("calibrator").residuals(items)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mri3d.bundle import ANATOMY_BUNDLE, DEFAULT_BUNDLE, find_bundle
+from mri3d.detect import detect
 from mri3d.errors import Mri3dError
 from mri3d.grid import Affine, Grid
 from mri3d.reporting.names import REPORT, RUN, TABLE, clear
@@ -21,7 +22,6 @@ from mri3d.transforms.resampling import resample
 from mri3d.volumes.anatomy import Anatomy
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.volume import BoolArray, FloatArray
-from mri3d.workflow import detect
 
 SEED = 20
 NOISE = 0.015

@@ -17,6 +17,9 @@ from mri3d.errors import BundleError, UsageError
 from mri3d.resources import configs_dir
 from mri3d.volumes.atomic import write_json, write_text
 
+DEFAULT_RECIPE = "restore"
+"""What is trained where nothing else is asked for: the recipe of the default bundle."""
+
 LAYERS = {
     "train": ("common", "prepare", "train"),
     "inference": ("common", "inference"),
@@ -47,9 +50,13 @@ def build(recipe: str | Path, root: Path, overrides: Mapping[str, Any] | None = 
     Raises:
         UsageError: no such recipe, or a key that it does not have; nothing is written then.
     """
-    # a file's name alone: its folder is of no use elsewhere
-    name = str(recipe) if str(recipe) in recipes() else Path(recipe).name
-    _write(root, merge(recipe, overrides or {}), {"recipe": name, "overrides": dict(overrides or {})})
+    record = {"recipe": name_of(recipe), "overrides": dict(overrides or {})}
+    _write(root, merge(recipe, overrides or {}), record)
+
+
+def name_of(recipe: str | Path) -> str:
+    """What a recipe goes by in a bundle's record; of a file its name, since its folder is of no use elsewhere."""
+    return str(recipe) if str(recipe) in recipes() else Path(recipe).name
 
 
 def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
@@ -59,13 +66,8 @@ def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
         UsageError: a key that the configs do not have; nothing is written then.
         BundleError: a config is missing or damaged.
     """
-    folder = bundle / "configs"
-    try:
-        configs = {name: yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in LAYERS}
-        made = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        record = {"recipe": made["recipe"], "overrides": {**made["overrides"], **overrides}}
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(folder, "the configs of a bundle", f"{error!r}", "Restore the bundle") from error
+    made, configs = record_of(bundle), {name: _config_of(bundle, name) for name in LAYERS}
+    record = {"recipe": made["recipe"], "overrides": {**made["overrides"], **overrides}}
     _override(configs, overrides)
     _write(root, configs, record)
     for licence in ("LICENSE", "docs/data_license.txt"):
@@ -75,8 +77,26 @@ def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
 
 def modalities_of(bundle: Path) -> list[str]:
     """The modalities of a bundle."""
-    config = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text(encoding="utf-8"))
-    return list(config["modalities"])
+    return list(_config_of(bundle)["modalities"])
+
+
+def network_of(bundle: Path) -> dict[str, Any]:
+    """The ``network_def`` of a bundle."""
+    return dict(_config_of(bundle)["network_def"])
+
+
+def record_of(bundle: Path) -> dict[str, Any]:
+    """What a bundle was built from: ``recipe``, its name, and ``overrides``, what was set otherwise.
+
+    Raises:
+        BundleError: the record is missing or damaged.
+    """
+    path = bundle / "configs" / RECORD
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        return {"recipe": str(made["recipe"]), "overrides": dict(made["overrides"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(path, "the record of a bundle's recipe", f"{error!r}", "Restore the bundle") from error
 
 
 def recorded(bundle: Path) -> tuple[str, dict[str, Any]]:
@@ -85,16 +105,37 @@ def recorded(bundle: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         BundleError: its record is missing, or names no shipped recipe.
     """
-    path = bundle / "configs" / RECORD
-    try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-        recipe, overrides = str(made["recipe"]), dict(made["overrides"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(path, "the record of a bundle's recipe", f"{error!r}", "Name it with --recipe") from error
-    if recipe not in recipes():
-        raise BundleError(path, f"one of {', '.join(recipes())}", recipe, "Give its file with --recipe")
+    made = record_of(bundle)
+    if made["recipe"] not in recipes():
+        raise BundleError(
+            bundle / "configs" / RECORD, f"one of {', '.join(recipes())}", made["recipe"],
+            "Give its file with --recipe",
+        )  # fmt: skip
     own = ("seed", "modalities", "cache_dir")
-    return recipe, {key: v for key, v in overrides.items() if key not in own and not key.startswith("training")}
+    kept = {key: v for key, v in made["overrides"].items() if key not in own and not key.startswith("training")}
+    return made["recipe"], kept
+
+
+def refuse_other_preparation(bundle: Path, config: Mapping[str, Any]) -> None:
+    """Hold a bundle whose weights are to be used to the way onto the model grid that ``config`` describes.
+
+    Raises:
+        UsageError: it has another grid, other modalities or other preprocessing.
+        BundleError: its config is missing or damaged.
+    """
+    own = _config_of(bundle)
+    for key in ("modalities", "grid", "bias_correction", "preprocessing"):
+        if own.get(key) != config[key]:
+            remedy = "Set it alike, or choose another bundle"
+            raise UsageError(bundle, f"a bundle with the {key} {config[key]}", str(own.get(key)), remedy)
+
+
+def _config_of(bundle: Path, workflow: str = "inference") -> dict[str, Any]:
+    path = bundle / "configs" / f"{workflow}.yaml"
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise BundleError(path, "the config of a bundle", f"{error!r}", "Restore the bundle") from error
 
 
 def _write(root: Path, configs: Mapping[str, dict[str, Any]], record: Mapping[str, Any]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +22,6 @@ from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
 
-FOLDS = "folds.json"
-"""How many folds a cross-fitting has, in the bundle's ``training`` while it lasts."""
-
-INITIAL = "initial.pt"
-"""The weights a training starts from, in the bundle's ``training``."""
 # It warns where a caller keeps its own logging, which is what we do, and speaks on stdout.
 logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
 
@@ -109,205 +101,10 @@ def open_workflow(root: Path, name: str, overrides: Mapping[str, Any]) -> Config
     return workflow
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What became of a run.
-
-    Args:
-        words: the count of subjects by decision and of those with warnings, as a sentence.
-        failures: input and cause of every subject that failed.
-    """
-
-    words: str
-    failures: tuple[str, ...]
-
-
-def detect(
-    source: Path,
-    root: Path,
-    output: Path,
-    device: str,
-    overrides: Mapping[str, Any],
-    modalities: Sequence[str] | None = None,
-) -> Summary:
-    """Score every subject of an input and write the results.
-
-    Args:
-        source: a volume, folder or datalist.
-        root: the bundle's folder.
-        output: where the results go.
-        device: see :func:`pick_device`.
-        overrides: keys of the bundle's ``inference.yaml`` to new values, such as ``existing`` and ``mask``.
-        modalities: what the caller takes the channels to be; the bundle's own when left out.
-
-    Returns:
-        What became of them.
-
-    Raises:
-        UsageError: an unknown device or key, other modalities than the bundle's, no volumes, or results that stand
-            there already.
-        BundleError: the bundle's parts do not belong together.
-    """
-    workflow = open_workflow(
-        root,
-        "inference",
-        {**overrides, **_device(device), "dataset_dir": literal(source), "output_dir": literal(output)},
-    )
-    own = workflow.parser.get_parsed_content("modalities")
-    if modalities is not None and list(modalities) != own:
-        expected, found = (",".join(names) for names in (own, modalities))
-        wanted = f"{expected}, which the bundle is trained and calibrated for"
-        raise UsageError("--modalities", wanted, found, "Leave it out")
-    with plain_errors():
-        workflow.run()
-    rows = workflow.parser.get_parsed_content("output").ordered
-    failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
-    return Summary(_in_words(rows), failures)
-
-
-def _in_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Such as ``12 subjects: 2 anomalous, 10 normal; 3 with warnings (see the table).``"""
-    decisions = Counter(str(row["decision"] or row["status"]) for row in rows)
-    words = ", ".join(f"{count} {decision}" for decision, count in sorted(decisions.items()))
-    warned = sum(bool(row["warnings"]) for row in rows)
-    told = f"; {warned} with warnings (see the table)" if warned else ""
-    return f"{len(rows)} subject{'s' if len(rows) != 1 else ''}: {words}{told}."
-
-
-def _device(name: str) -> dict[str, str]:
+def set_device(name: str) -> dict[str, str]:
+    """The override that puts a workflow on a device; for errors see :func:`pick_device`."""
     pick_device(name)
     return {"device": f"$mri3d.workflow.pick_device({name!r})"}
-
-
-def train(
-    source: Path,
-    root: Path,
-    recipe: str,
-    device: str,
-    overrides: Mapping[str, Any],
-    seed: int = 0,
-    modalities: Sequence[str] = ("T1w",),
-    existing: str = "refuse",
-    init: Path | None = None,
-) -> tuple[str, ...]:
-    """Build a bundle from a recipe, train it on healthy volumes and calibrate it.
-
-    Args:
-        source: healthy volumes.
-        root: folder of the new bundle.
-        recipe: a recipe's name, or a YAML file.
-        device: see :func:`pick_device`.
-        overrides: recipe keys to new values; they become part of the bundle.
-        seed: of the split, the initial weights and the augmentation.
-        modalities: channels and their order.
-        existing: what to do with a bundle that is there: ``refuse``, ``resume`` or ``overwrite``.
-        init: a trained bundle of the same network to start from, in place of random weights.
-
-    Returns:
-        A line for each volume that could not be used.
-
-    Raises:
-        UsageError: a bundle stands there already, or there is nothing to resume.
-        BundleError: the bundle to start from has no weights, or those of another network.
-    """
-    begin(source, root, recipe, device, overrides, seed, modalities, existing, init)
-    if (root / "training" / FOLDS).exists():
-        raise UsageError(root, "--folds as when it was started", "none", "Give --folds with --resume")
-    workflow = open_training(source, root, device)
-    with plain_errors():
-        workflow.run()
-    return finish(root)
-
-
-def begin(
-    source: Path,
-    root: Path,
-    recipe: str,
-    device: str,
-    overrides: Mapping[str, Any],
-    seed: int = 0,
-    modalities: Sequence[str] = ("T1w",),
-    existing: str = "refuse",
-    init: Path | None = None,
-) -> None:
-    """Build the bundle that is to be trained; the arguments and errors are those of :func:`train`."""
-    if len(modalities) != 1:
-        raise UsageError("--modalities", "one modality", ",".join(modalities), "Train a bundle for each")
-    pick_device(device)
-    stands = refuse_if_there(root, existing)
-    if not stands and existing == "resume":
-        raise UsageError(root, "a bundle whose training was started", "none", "Leave --resume out")
-    if existing == "resume":
-        if overrides:
-            raise UsageError("--set", "the bundle's own recipe on --resume", "changed keys", "Leave --set out")
-        return
-    find_subjects(source, modalities)
-    keys = {**overrides, "seed": seed, "modalities": list(modalities)}
-    recipes.merge(recipe, keys)  # refuses before anything is taken away
-    if stands:
-        clear(root)
-    recipes.build(recipe, root, keys)
-    if init is not None:
-        (root / "training").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights_of(init), root / "training" / INITIAL)
-
-
-def refuse_if_there(root: Path, existing: str) -> bool:
-    """Whether a bundle stands at ``root``.
-
-    Raises:
-        UsageError: it does, and ``existing`` is ``refuse``.
-    """
-    stands = (root / "configs" / "train.yaml").exists()
-    if stands and existing == "refuse":
-        remedy = "Name another folder, replace it with --overwrite, or go on with a training by --resume"
-        raise UsageError(root, "no bundle there yet", "one", remedy)
-    return stands
-
-
-def weights_of(bundle: Path) -> Path:
-    """A bundle's weights.
-
-    Raises:
-        BundleError: it has none.
-    """
-    weights = bundle / "models" / "model.pt"
-    if not weights.is_file():
-        raise BundleError(weights, "the weights of a trained bundle", "none", "Train it first: mri3d train")
-    return weights
-
-
-def open_training(source: Path, root: Path, device: str, overrides: Mapping[str, Any] | None = None) -> ConfigWorkflow:
-    """The ``train`` workflow of a bundle that :func:`begin` built."""
-    return open_workflow(root, "train", {"dataset_dir": literal(source), **_device(device), **(overrides or {})})
-
-
-def finish(root: Path) -> tuple[str, ...]:
-    """Take away what only the training needed; a line for each volume that could not be used."""
-    # a bundle is shared, its training subjects' brains are not
-    shutil.rmtree(root / "training" / "cache", ignore_errors=True)
-    forget_folds(root)
-    (root / "training" / INITIAL).unlink(missing_ok=True)
-    excluded = json.loads((root / "training" / "excluded.json").read_text(encoding="utf-8"))
-    return tuple(f"{entry['subject']}: {entry['cause']}" for entry in excluded)
-
-
-def clear(root: Path) -> None:
-    """Take away what a former training left, so that nothing of it is mistaken for the new one's."""
-    statistics = ("residual_mean.nii.gz", "residual_std.nii.gz", "calibration.json")
-    models = ("model.pt", *statistics, "split.json", "controls.json")
-    training = ("checkpoint.pt", "history.csv", "curve.png", "excluded.json", INITIAL)
-    for folder, names in (("models", models), ("training", training)):
-        for name in names:
-            (root / folder / name).unlink(missing_ok=True)
-    forget_folds(root)
-
-
-def forget_folds(root: Path) -> None:
-    """Take away what cross-fitting kept of its folds: their networks, and their subjects' residuals."""
-    for folder in (root / "training").glob("fold-*"):
-        shutil.rmtree(folder, ignore_errors=True)
-    (root / "training" / FOLDS).unlink(missing_ok=True)
 
 
 def verify(root: Path) -> tuple[str, ...]:

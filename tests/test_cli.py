@@ -82,6 +82,16 @@ def test_train_refuses_unknown_recipe_and_key(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_a_training_that_fails_before_it_has_begun_is_not_in_the_way_of_the_next(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        (tmp_path / "in" / f"sub-{number:02}_T1w.nii.gz").write_bytes(b"no volume")
+    for _ in range(2):
+        result = _run("train", tmp_path / "in", "-o", tmp_path / "b")
+        assert result.exit_code == 2 and "at least one usable volume" in result.output
+        assert not (tmp_path / "b").exists()
+
+
 def test_train_resumes_only_what_was_started(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"no volume, and never read")
     result = _run("train", tmp_path, "-o", tmp_path / "b", "--resume")

@@ -49,7 +49,8 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def words(healthy: Path) -> list[str]:
     settings = {**SMALL, "cache_dir": str(healthy.parent / "cache")}
-    return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    return ["--recipe", "cae", *pairs]
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +98,33 @@ def test_training_starts_from_another_bundle_s_weights(bundle: Path, healthy: Pa
     assert all(torch.equal(one[name], other[name]) for name in learnt)
     assert not (tmp_path / "same" / "training" / "initial.pt").exists()
 
-    mismatch = [*words[2:], "--set", "network_def.channels=[4, 4, 4, 8]"]
+    mismatch = [*words, "--set", "network_def.channels=[4, 4, 4, 8]"]
     result = mri3d("train", healthy, "-o", tmp_path / "other", *mismatch, "--init", bundle, exit_code=2)
     assert "weights of ConvAutoEncoder" in result.output
+
+
+def test_weights_of_another_way_onto_the_model_grid_are_refused(
+    bundle: Path, healthy: Path, words: list[str], tmp_path: Path
+):
+    for change, name in (("grid.spacing=4.5", "grid"), ("bias_correction=true", "bias_correction")):
+        result = mri3d(
+            "train", healthy, "-o", tmp_path / "new", *words, "--set", change, "--init", bundle, exit_code=2
+        )
+        assert f"a bundle with the {name}" in result.output and str(bundle) in result.output
+        assert not (tmp_path / "new").exists()
+
+
+def test_too_few_people_are_told_of_before_any_work(words: list[str], tmp_path: Path):
+    few = make(tmp_path / "few", PEOPLE[:9])
+    refused = mri3d("train", few, "-o", tmp_path / "new", *words, exit_code=2)
+    assert "at least 10 people, of whom 5 calibrate" in refused.output and "found 9 people" in refused.output
+    assert "--folds" in refused.output
+    assert "preprocess" not in refused.output and not (tmp_path / "new").exists()
+    for person in PEOPLE[4:9]:
+        (few / f"{person}_T1w.nii.gz").unlink()
+        (few / f"{person}_T1w_brainmask.nii.gz").unlink()
+    refused = mri3d("train", few, "-o", tmp_path / "new", *words, "--folds", 2, exit_code=2)
+    assert "at least 5 people" in refused.output and not (tmp_path / "new").exists()
 
 
 def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_has_not_seen_them(
@@ -179,7 +204,7 @@ def test_controls_that_the_bundle_was_trained_on_are_told_of_and_stay_on_record(
 
 
 def test_started_from_a_bundle_the_recipe_is_the_bundle_s_own(healthy: Path, words: list[str], tmp_path: Path):
-    mri3d("train", healthy, "-o", tmp_path / "vae", "--recipe", "vae", *words)
+    mri3d("train", healthy, "-o", tmp_path / "vae", *words, "--recipe", "vae")
     few = [word for pair in ("training.epochs=1", f"cache_dir={healthy.parent / 'cache'}") for word in ("--set", pair)]
     shares = ["--set", "training.shares={train: 0.4, validation: 0.1, calibration: 0.5, test: 0.0}"]
     mri3d("train", healthy, "-o", tmp_path / "more", "--init", tmp_path / "vae", *few, *shares)
@@ -203,7 +228,7 @@ def test_a_fold_is_not_taken_for_that_of_another_recipe_or_other_images(
     assert "2, as when it was started" in other.output
     assert "--folds" in mri3d("train", healthy, "-o", root, "--resume", exit_code=2).output
 
-    atlas = ["--recipe", "atlas", *words[words.index("--set", 4) :], "--folds", 2]
+    atlas = ["--recipe", "atlas", *words[6:], "--folds", 2]
     mri3d("train", healthy, "-o", root, *atlas, "--overwrite")
     mri3d("train", healthy, "-o", tmp_path / "clean", *atlas)
     assert read(root, "controls.json") == read(tmp_path / "clean", "controls.json")

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from mri3d import demo
 from mri3d.cli import main
+from mri3d.detect import Summary
 from mri3d.errors import Mri3dError
-from mri3d.workflow import Summary
 
 
 def test_demo_finds_the_lesion_and_nothing_else(tmp_path):

@@ -49,9 +49,9 @@ def test_detect_keeps_the_subjects_that_are_done(tmp_path: Path):
 
 
 def test_train_has_no_words_from_its_worker_processes(tmp_path: Path):
-    for name in "ab":
-        (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in" / f"{name}_T1w.nii.gz").write_text("no volume, and not reached")
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        (tmp_path / "in" / f"sub-{number:02}_T1w.nii.gz").write_text("no volume, and not reached")
     cache = tmp_path / "bundle" / "training" / "cache"
 
     def ready() -> bool:

@@ -23,18 +23,20 @@ LAYERS = {
     "training": 3,
     "scoring": 3,
     "reporting": 4,
-    "workflow": 5,
-    "controls": 5,
-    "bundle": 5,
     "recipe": 5,
-    "evaluate": 5,
-    "detector": 6,
-    "demo": 6,
-    "cli": 7,
-    "serving": 7,
+    "bundle": 5,
+    "workflow": 6,
+    "detect": 7,
+    "detector": 7,
+    "train": 7,
+    "controls": 7,
+    "evaluate": 7,
+    "demo": 8,
+    "cli": 9,
+    "serving": 9,
 }
 # who may import whom in one layer
-SIBLINGS = {("workflow", "recipe"), ("controls", "workflow"), ("controls", "recipe")}
+SIBLINGS = {("controls", "train")}
 
 # Each takes seconds to load, or loads one that does.
 HEAVY = {"torch", "monai", "ignite", "deepbet"}

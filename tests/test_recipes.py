@@ -9,14 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 from monai.bundle import ckpt_export, verify_net_in_out
 
 from mri3d.cli import main
 from mri3d.detector import Detector
 from mri3d.recipe import merge, recipes
-from mri3d.resources import configs_dir
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
 from tests.brains import CENTRE, FOV, brain_on
@@ -118,26 +116,14 @@ def members(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
     return [train(recipe, folder / recipe, healthy) for recipe in ("restore", "cae")]
 
 
-@pytest.fixture(scope="module")
-def ensemble_recipe(members: list[Path]) -> Path:
-    """The shipped recipe with members as small as those that were trained."""
-    recipe = yaml.safe_load((configs_dir() / "ensemble.yaml").read_text())
-    recipe["network_def"]["members"] = [
-        yaml.safe_load((root / "configs" / "inference.yaml").read_text())["network_def"] for root in members
-    ]
-    path = members[0].parent / "small_ensemble.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
-
-
 def words_of(members: list[Path]) -> list[str]:
     return ["--set", f"training.members={json.dumps(list(map(str, members)))}"]
 
 
 def test_an_ensemble_s_z_map_is_the_mean_of_its_members_signed_ones(
-    healthy: Path, members: list[Path], ensemble_recipe: Path, tmp_path: Path
+    healthy: Path, members: list[Path], tmp_path: Path
 ):
-    root = train(str(ensemble_recipe), tmp_path / "both", healthy, *words_of(members))
+    root = train("ensemble", tmp_path / "both", healthy, *words_of(members))
     test_monai_verifies_and_exports_it(root, tmp_path)
     source = healthy / "sub-05_T1w.nii.gz"
     whole = Detector.load(root, "cpu")
@@ -151,18 +137,20 @@ def test_an_ensemble_s_z_map_is_the_mean_of_its_members_signed_ones(
     assert np.corrcoef((signed[0] + signed[1]) / 2, signed[2])[0, 1] > 0.9
 
 
-def test_an_ensemble_wants_as_many_members_as_it_has_and_none_that_knows_whom_it_is_calibrated_on(
-    healthy: Path, members: list[Path], ensemble_recipe: Path, tmp_path: Path
+def test_an_ensemble_wants_members_of_its_own_grid_and_none_that_knows_whom_it_is_calibrated_on(
+    healthy: Path, members: list[Path], tmp_path: Path
 ):
     for words, expected in (
-        (words_of(members[:1]), "2 trained bundles"),
+        ([], "the trained bundles that the ensemble is made of"),
+        ([*words_of(members), "--set", "grid.spacing=4.5"], "a bundle with the grid"),
         ([*words_of(members), "--seed", "3"], "have not seen whom the ensemble is calibrated"),
     ):
-        cache = ["--set", f"cache_dir={healthy.parent / 'cache'}", *settings_of(str(ensemble_recipe))]
-        command = ["train", str(healthy), "-o", str(tmp_path / expected[:3]), "--recipe", str(ensemble_recipe)]
+        cache = ["--set", f"cache_dir={healthy.parent / 'cache'}", *settings_of("ensemble")]
+        command = ["train", str(healthy), "-o", str(tmp_path / "new"), "--recipe", "ensemble"]
         result = CliRunner().invoke(main, [*command, *cache, *words])
         assert result.exit_code == 2
         assert expected in result.output
+        assert not (tmp_path / "new").exists()
 
 
 def test_pretrained_weights_come_to_the_recipe_that_asks_for_them(healthy: Path, tmp_path: Path):

@@ -64,7 +64,10 @@ def bundle(healthy, tmp_path_factory) -> Path:
 
     refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 2 and "--resume" in refused.output
-    resumed = CliRunner().invoke(main, [*command, "--resume"])
+    for another in (("--recipe", "atlas"), ("--seed", "2"), ("--set", "training.epochs=7"), ("--modalities", "FLAIR")):
+        other = CliRunner().invoke(main, [*command, *another, "--resume"])
+        assert other.exit_code == 2 and "what the training was begun with" in other.output
+    resumed = CliRunner().invoke(main, [*command, "--recipe", "restore", *options[:2], "--resume"])
     assert resumed.exit_code == 1, resumed.output  # one file could not be used
     assert "failed: sub-bad_T1w" in resumed.output
     return root

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 import torch
 from monai.networks.layers import GaussianFilter
 from torch import nn
+from torch.nn import functional
 
 WIDTH = 3.0
 """Standard deviation in voxels of the Gaussian that evens out the members' spread."""
 
 FLOOR = 0.3
 """Smallest spread, as a share of its median over the brain."""
+
+COARSE = 4
+"""Voxels of the model grid, along each axis, to one of the weight maps: they are smooth."""
 
 
 class Ensemble(nn.Module):
@@ -32,9 +36,11 @@ class Ensemble(nn.Module):
     def __init__(self, members: Sequence[nn.Module], shape: Sequence[int], in_channels: int = 1) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        # a member's weight at each voxel; they sum up to 1
-        weight = torch.full((len(members), in_channels, *shape), 1 / max(len(members), 1), dtype=torch.float16)
-        self.register_buffer("weight", weight)
+        self.shape = list(shape)
+        self.mode = {2: "bilinear", 3: "trilinear"}[len(shape)]
+        # a member's weight at each place; they sum up to 1
+        coarse = [-(-size // COARSE) for size in shape]
+        self.register_buffer("weight", torch.full((len(members), in_channels, *coarse), 1 / max(len(members), 1)))
 
     @torch.no_grad()
     def fit(self, images: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> None:
@@ -45,8 +51,8 @@ class Ensemble(nn.Module):
             masks: (1, *shape) each, bool.
         """
         self.eval()
-        squares = torch.zeros(self.weight.shape, dtype=torch.float32)
-        count = torch.zeros(self.weight.shape[1:], dtype=torch.float32)
+        shape = (len(self.members), self.weight.shape[1], *self.shape)
+        squares, count = torch.zeros(shape), torch.zeros(shape[1:])
         for image, mask in zip(images, masks, strict=True):
             x, inside = image[None].float(), mask.float()
             count += inside
@@ -57,11 +63,19 @@ class Ensemble(nn.Module):
         brain = count >= count.max() / 2
         for k in range(len(self.members)):
             spread[k] = spread[k].clamp(min=FLOOR * float(spread[k][brain].median()) + 1e-6)
-        self.weight.copy_((1 / spread) / (1 / spread).sum(0, keepdim=True))
+        weight = (1 / spread) / (1 / spread).sum(0, keepdim=True)
+        self.weight.copy_(functional.interpolate(weight, size=list(self.weight.shape[2:]), mode=self.mode))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The members' weighted mean, (batch, channels, *shape) like ``x``."""
+        """The members' weighted mean, (batch, channels, *shape) like ``x``.
+
+        Raises:
+            ValueError: ``x`` is not of the model grid's shape, since the weights are those of its places.
+        """
+        if x.shape[2:] != torch.Size(self.shape):
+            raise ValueError("an ensemble takes the whole model grid")
+        weight = functional.interpolate(self.weight, size=self.shape, mode=self.mode).to(x.dtype)
         result = torch.zeros_like(x)
         for k, member in enumerate(self.members):
-            result = result + self.weight[k].to(x.dtype) * member(x)
+            result = result + weight[k] * member(x)
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,41 @@ def deal_folds(
         raise UsageError("--folds", f"a number from 2 to the {people} participants", str(folds), "Choose another")
     dealt = _deal(participants, {str(number): 1 / folds for number in range(folds)}, seed, ages)
     return tuple(tuple(sorted(names)) for names in dealt.values())
+
+
+def check_people(
+    participants: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int,
+    ages: Mapping[str, float] | None,
+    least: int,
+    folds: int | None = None,
+) -> None:
+    """See to it that there are enough people, before any work is done.
+
+    Args:
+        participants: see :func:`split_participants`, as ``shares``, ``seed`` and ``ages``.
+        shares: see there.
+        seed: see there.
+        ages: see there.
+        least: people that a calibration takes.
+        folds: where everyone is scored out of fold, how many folds; the shares then do not matter.
+
+    Raises:
+        UsageError: there are too few.
+    """
+    people = len(set(participants))
+    if folds is not None:
+        deal_folds(participants, folds, seed, ages)
+        calibrated, needed = people, least
+    else:
+        calibrated = len(split_participants(participants, shares, seed, ages).calibration)
+        needed = ceil(least / shares["calibration"])
+    if calibrated < least:
+        remedy = "Give volumes of more people" + ("" if folds else ", or let all of them serve with --folds 5")
+        raise UsageError(
+            "training data", f"at least {needed} people, of whom {least} calibrate", f"{people} people", remedy
+        )
 
 
 def _deal(

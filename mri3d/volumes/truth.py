@@ -25,6 +25,9 @@ LABELS = {
 MOST_LABELS = 64
 """A volume with more distinct values is an image and no mask."""
 
+MOST_OF_A_VOLUME = 0.5
+"""A mask of more is inverted, or one of something else."""
+
 _WORDS = "mask|seg|dseg|probseg|roi|lesions?|lesionmask|lesionseg|labels?|truth|gt|manual"
 _MASK_ENDING = re.compile(rf"(_({_WORDS})|_(label|desc|space|res|den)-[^_]+)*(-(seg|mask))?$", re.IGNORECASE)
 _ONLY_MASK = re.compile(rf"({_WORDS})([_-]({_WORDS}))*", re.IGNORECASE)
@@ -110,7 +113,7 @@ def read_mask(path: Path, grid: Grid) -> BoolArray:
     """A lesion mask on the grid of a map: True where its label is not 0; may be empty.
 
     Raises:
-        InputError: it lies on another grid, or holds no labels.
+        InputError: it lies on another grid, holds no labels, or marks more than half of the volume.
         UnreadableFileError, GeometryError, ContentError: see :func:`mri3d.volumes.nifti.read_volume`.
     """
     volume = read_volume(path, constant_allowed=True)
@@ -118,10 +121,15 @@ def read_mask(path: Path, grid: Grid) -> BoolArray:
         remedy = "Resample the mask to the scan's grid, with nearest neighbours"
         raise InputError(path, f"a mask on the map's grid, {_said(grid)}", _said(volume.grid), remedy)
     labels = np.unique(volume.data)
-    if (labels != np.round(labels)).any() or labels.size > MOST_LABELS:
+    if (labels != np.round(labels)).any() or labels.size > MOST_LABELS or labels[0] < 0:
         found = f"{labels.size} values from {labels[0]:g} to {labels[-1]:g}"
-        raise InputError(path, f"a mask of at most {MOST_LABELS} whole-numbered labels", found, "Give a lesion mask")
-    return np.asarray(volume.data != 0)
+        expected = f"a mask of at most {MOST_LABELS} labels, whole numbers from 0 on"
+        raise InputError(path, expected, found, "Give a lesion mask")
+    mask = np.asarray(volume.data != 0)
+    if mask.mean() > MOST_OF_A_VOLUME:
+        found, remedy = f"{100 * mask.mean():.0f}%", "Swap 0 and 1 if it is inverted, or give a lesion mask"
+        raise InputError(path, "a lesion in at most half of the volume, 0 elsewhere", found, remedy)
+    return mask
 
 
 def _said(grid: Grid) -> str:

@@ -17,14 +17,27 @@ NARROW = {"channels": [4, 8, 8, 8], "components": 5, "depth": 10, "decoder_chann
 """Recipe keys that make networks small."""
 
 
-def network_of(recipe: str) -> nn.Module:
-    """The recipe's network for a small grid, measured on some drawn brains if it measures any."""
-    torch.manual_seed(0)
+def config_of(recipe: str) -> dict[str, Any]:
+    """The recipe's network, narrow and for a small grid; an ensemble of two."""
     config = merge(recipe, {"grid.shape": list(SHAPE)})["inference"]
-    config["network_def"].update({key: value for key, value in NARROW.items() if key in config["network_def"]})
-    parser = ConfigParser(config)
+    own = config["network_def"]
+    own.update({key: value for key, value in NARROW.items() if key in own})
+    if "members" in own:
+        own["members"] = [config_of(member)["network_def"] for member in ("cae", "atlas")]
+    return config
+
+
+def build(recipe: str) -> nn.Module:
+    parser = ConfigParser(config_of(recipe))
     parser["bundle_root"], parser["device"] = ".", "cpu"
-    return fit(parser.get_parsed_content("network_def"), brains(8))
+    network: nn.Module = parser.get_parsed_content("network_def")
+    return network
+
+
+def network_of(recipe: str) -> nn.Module:
+    """The recipe's network, measured on some drawn brains if it measures any."""
+    torch.manual_seed(0)
+    return fit(build(recipe), brains(8))
 
 
 def brains(n: int, seed: int = 1) -> list[dict[str, Any]]:
@@ -80,11 +93,6 @@ def test_the_input_is_left_alone_and_neighbours_in_a_batch_do_not_matter(network
 def test_all_that_was_learnt_or_measured_is_in_the_state(recipe: str):
     one = network_of(recipe).eval()
     torch.manual_seed(5)
-    parser = ConfigParser(merge(recipe, {"grid.shape": list(SHAPE)})["inference"])
-    parser["bundle_root"], parser["device"] = ".", "cpu"
-    for key, value in NARROW.items():
-        if key in parser.config["network_def"]:
-            parser.config["network_def"][key] = value
-    other = parser.get_parsed_content("network_def").eval()
+    other = build(recipe).eval()
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(batch()), other(batch()))

@@ -215,8 +215,17 @@ def test_another_grid_is_an_error_that_names_both(tmp_path, other):
 def test_an_image_is_no_mask(tmp_path):
     for scale in (1.0, 0.001):
         data = np.arange(np.prod(OBLIQUE.shape)).reshape(OBLIQUE.shape) * scale
-        with pytest.raises(InputError, match="whole-numbered labels"):
+        with pytest.raises(InputError, match="whole numbers from 0 on"):
             read_mask(write_nifti(tmp_path / "m.nii.gz", OBLIQUE, data), OBLIQUE)
+
+
+def test_an_inverted_mask_and_one_of_negative_numbers_are_no_masks(tmp_path):
+    inverted = write_nifti(tmp_path / "i.nii.gz", OBLIQUE, (labels(OBLIQUE) == 0).astype(np.uint8), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"at most half of the volume.*Swap 0 and 1"):
+        read_mask(inverted, OBLIQUE)
+    negative = write_nifti(tmp_path / "n.nii.gz", OBLIQUE, -1 * (labels(OBLIQUE) > 0).astype(np.int16), dtype=np.int16)
+    with pytest.raises(InputError, match="from -1 to 0"):
+        read_mask(negative, OBLIQUE)
 
 
 def test_a_truncated_mask_is_an_error(tmp_path):

@@ -1,0 +1,78 @@
+"""Score the subjects of an input and write what was found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mri3d.errors import UsageError
+from mri3d.recipe import literal
+from mri3d.workflow import open_workflow, plain_errors, set_device
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a run.
+
+    Args:
+        words: the count of subjects by decision and of those with warnings, as a sentence.
+        failures: input and cause of every subject that failed.
+    """
+
+    words: str
+    failures: tuple[str, ...]
+
+
+def detect(
+    source: Path,
+    root: Path,
+    output: Path,
+    device: str,
+    overrides: Mapping[str, Any],
+    modalities: Sequence[str] | None = None,
+) -> Summary:
+    """Score every subject of an input and write the results.
+
+    Args:
+        source: a volume, folder or datalist.
+        root: the bundle's folder.
+        output: where the results go.
+        device: see :func:`mri3d.workflow.pick_device`.
+        overrides: keys of the bundle's ``inference.yaml`` to new values, such as ``existing`` and ``mask``.
+        modalities: what the caller takes the channels to be; the bundle's own when left out.
+
+    Returns:
+        What became of them.
+
+    Raises:
+        UsageError: an unknown device or key, other modalities than the bundle's, no volumes, or results that stand
+            there already.
+        BundleError: the bundle's parts do not belong together.
+    """
+    workflow = open_workflow(
+        root,
+        "inference",
+        {**overrides, **set_device(device), "dataset_dir": literal(source), "output_dir": literal(output)},
+    )
+    own = workflow.parser.get_parsed_content("modalities")
+    if modalities is not None and list(modalities) != own:
+        expected, found = (",".join(names) for names in (own, modalities))
+        wanted = f"{expected}, which the bundle is trained and calibrated for"
+        raise UsageError("--modalities", wanted, found, "Leave it out")
+    with plain_errors():
+        workflow.run()
+    rows = workflow.parser.get_parsed_content("output").ordered
+    failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
+    return Summary(_in_words(rows), failures)
+
+
+def _in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Such as ``12 subjects: 2 anomalous, 10 normal; 3 with warnings (see the table).``"""
+    decisions = Counter(str(row["decision"] or row["status"]) for row in rows)
+    words = ", ".join(f"{count} {decision}" for decision, count in sorted(decisions.items()))
+    warned = sum(bool(row["warnings"]) for row in rows)
+    told = f"; {warned} with warnings (see the table)" if warned else ""
+    return f"{len(rows)} subject{'s' if len(rows) != 1 else ''}: {words}{told}."
