@@ -31,11 +31,15 @@ from scipy import stats
 from tqdm import tqdm
 
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
+from mri3d.bundle import find_bundle
 from mri3d.detector import Detector
 from mri3d.evaluation import cohort, subjects
 from mri3d.evaluation.bootstrap import Estimate, average
 from mri3d.grid import Affine
-from mri3d.reporting.figure import Compared, Overlay, draw_compared, draw_subject
+from mri3d.recipe import config_of
+from mri3d.reporting.compared_figure import Compared, draw_compared
+from mri3d.reporting.panels import Overlay
+from mri3d.reporting.subject_figure import draw_subject
 from mri3d.reporting.subject_files import template_on
 from mri3d.scoring.calibrate import TAIL
 from mri3d.scoring.calibration import Calibration
@@ -146,9 +150,7 @@ def _detectors(bundles: tuple[str, ...]) -> Mapping[str, Detector]:
 
 @lru_cache
 def _min_ml(bundle: str) -> float:
-    import yaml
-
-    return float(yaml.safe_load((Path(bundle) / "configs" / "inference.yaml").read_text("utf-8"))["min_ml"])
+    return float(config_of(Path(bundle))["min_ml"])
 
 
 def _measured(job: Job, detection: Detection, truth: np.ndarray, bundle: str) -> cohort.Scan:
@@ -365,7 +367,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     words = parser.parse_args()
 
-    bundles = tuple(words.bundle)
+    bundles = tuple(str(find_bundle(bundle)) for bundle in words.bundle)
     people = people_of(bundles, words.part)[: words.limit]
     jobs = simulated_jobs(bundles, words.healthy, words.shapes, people, words.seed)
     jobs += [job for folder in words.data for job in real_jobs(bundles, folder)]

@@ -16,6 +16,18 @@ DEFAULT_BUNDLE = "brain_t1"
 ANATOMY_BUNDLE = "brain_t1_cae"
 """The bundle that holds the mean and modes of healthy brains, from which the demonstration draws."""
 
+SPLIT = Path("models", "split.json")
+"""Who trained, validated, calibrates and tests."""
+
+CONTROLS = Path("models", "controls.json")
+"""Every control's score, where all were scored out of fold."""
+
+INITIAL = Path("training", "initial.pt")
+"""The weights a training starts from, while it lasts."""
+
+FOLDS = Path("training", "folds.json")
+"""How many folds a cross-fitting has, while it lasts."""
+
 CALIBRATION = "calibration.json"
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz")
 
@@ -40,6 +52,18 @@ def find_bundle(name: str | Path) -> Path:
         name, "a bundle folder with configs/inference.yaml, or the name of a shipped bundle", "neither",
         f"Shipped are: {', '.join(shipped()) or 'none'}",
     )
+
+
+def weights_of(bundle: Path) -> Path:
+    """A bundle's weights.
+
+    Raises:
+        BundleError: it has none.
+    """
+    weights = bundle / "models" / "model.pt"
+    if not weights.is_file():
+        raise BundleError(weights, "the weights of a trained bundle", "none", "Train it first: mri3d train")
+    return weights
 
 
 def running_root() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import click
 from mri3d import __version__
 from mri3d.errors import Mri3dError, UsageError
 
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -98,7 +100,8 @@ def _settings(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
         if not separator or not key:
             raise click.BadParameter(f"expected key=value, found {pair!r}", ctx, parameter)
         try:
-            settings[key] = yaml.safe_load(value)
+            # YAML takes 1e-3 for a word
+            settings[key] = float(value) if SCIENTIFIC.fullmatch(value) else yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise click.BadParameter(f"{pair!r} is no YAML value", ctx, parameter) from error
     return settings
@@ -110,6 +113,13 @@ def _existing(resume: bool, overwrite: bool) -> str:
         remedy = "Resume keeps what is done, overwrite does it again: leave one of them out"
         raise UsageError("--resume --overwrite", "one of the two", "both", remedy)
     return "resume" if resume else "overwrite" if overwrite else "refuse"
+
+
+def _refuse_options(settings: dict[str, Any], *keys: str) -> None:
+    """Refuse to set what an option of the command sets, which would win without a word."""
+    for key in keys:
+        if key in settings:
+            raise UsageError(f"--set {key}", "a key that no option sets", key, "Use the option or argument; see --help")
 
 
 def _modalities(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
@@ -173,6 +183,7 @@ def detect(
     from mri3d.detect import detect as run
     from mri3d.recipe import literal
 
+    _refuse_options(settings, "existing", "mask", "keep_reconstruction", "device", "dataset_dir", "output_dir")
     overrides = {
         **settings,
         "existing": _existing(resume, overwrite),
@@ -194,7 +205,7 @@ def detect(
     "--folds", type=click.IntRange(min=2),
     help="Score every volume by a network that has not seen it; trains FOLDS + 1 times.",
 )
-@click.option("--seed", type=int, help="Of split, initial weights and augmentation. [default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Of split, initial weights and augmentation. [default: 0]")
 @resume_option
 @overwrite_option
 @device_option
@@ -220,9 +231,10 @@ def train(
     """
     from mri3d.bundle import find_bundle
     from mri3d.controls import cross_fit
-    from mri3d.train import Training
+    from mri3d.preflight import Training
     from mri3d.train import train as run
 
+    _refuse_options(settings, "device", "dataset_dir", "bundle_root")
     start, existing = None if init is None else find_bundle(init), _existing(resume, overwrite)
     task = Training(source, output, recipe, device, settings, seed, modalities, existing, start, folds)
     excluded = run(task) if folds is None else cross_fit(task)

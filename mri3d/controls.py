@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,32 +10,21 @@ from typing import Any
 
 import numpy as np
 from monai.bundle import ConfigParser
+from monai.utils import set_determinism
 
 from mri3d import recipe as recipes
+from mri3d.bundle import CONTROLS, FOLDS, INITIAL, SPLIT, weights_of
 from mri3d.errors import UsageError
+from mri3d.preflight import Training, known_to, tell_of_known
 from mri3d.recipe import literal
 from mri3d.scoring.calibrate import MIN_SUBJECTS, Calibrator, HealthyResidual
 from mri3d.scoring.calibration import Calibration
-from mri3d.train import (
-    FOLDS,
-    INITIAL,
-    Training,
-    begun,
-    clear,
-    finish,
-    open_training,
-    refuse_if_there,
-    weights_of,
-)
-from mri3d.training.split import Split, deal_folds, split_participants
+from mri3d.train import begun, clear, finish, open_training, refuse_if_there
+from mri3d.training.split import Split, deal_folds, split_training
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.participants import read_ages
 from mri3d.workflow import find_subjects, plain_errors
 
-logger = logging.getLogger(__name__)
-
-SPLIT = Path("models", "split.json")
-CONTROLS = Path("models", "controls.json")
 RESIDUALS = "residuals.npz"
 """What a fold's network leaves unexplained of the fold; while it stands, the fold is done."""
 
@@ -66,14 +54,16 @@ def calibrate(
     weights = weights_of(bundle)
     if bundle.resolve() == root.resolve():
         raise UsageError("--output", "another folder than the bundle's", str(root), "Name a new one")
-    known = Split.load(bundle / SPLIT) if (bundle / SPLIT).exists() else Split((), (), ())
-    people = _people(source, bundle, known)
-    if refuse_if_there(root, existing):
+    people = _people(source, bundle)
+    new = not root.exists()
+    stands = refuse_if_there(root, existing, "Name another folder, or replace it with --overwrite")
+    recipes.copy(bundle, root, overrides)  # refuses before anything is taken away
+    if stands:
         clear(root)
-    recipes.copy(bundle, root, overrides)
     (root / "models").mkdir(exist_ok=True)
     shutil.copyfile(weights, root / "models" / "model.pt")
     # who trained stays on record, since an ensemble must not be calibrated on them
+    known = known_to(bundle)
     write_json(root / SPLIT, Split(known.train, known.validation, people).as_dict())
     try:
         with plain_errors():
@@ -81,13 +71,14 @@ def calibrate(
             prepared, calibrator = (parser.get_parsed_content(key) for key in ("prepared", "calibrator"))
             calibrator.run(prepared.load(people), root, parser.get_parsed_content("preprocessing"))
     except BaseException:
-        shutil.rmtree(root / "training" / "cache", ignore_errors=True)  # brains of people do not stay in a bundle
+        # brains of people do not stay in a bundle, and half a bundle is none
+        shutil.rmtree(root if new else root / "training" / "cache", ignore_errors=True)
         raise
     return finish(root)
 
 
-def _people(source: Path, bundle: Path, known: Split) -> tuple[str, ...]:
-    """The controls, by name; those that the bundle's training knew by the same name are told of.
+def _people(source: Path, bundle: Path) -> tuple[str, ...]:
+    """The controls, by name.
 
     Raises:
         UsageError: too few.
@@ -97,12 +88,7 @@ def _people(source: Path, bundle: Path, known: Split) -> tuple[str, ...]:
     if len(people) < MIN_SUBJECTS:
         expected = f"at least {MIN_SUBJECTS} people"
         raise UsageError(source, expected, str(len(people)), "Give healthy volumes of more people")
-    seen = sorted(set(people) & {*known.train, *known.validation})
-    if seen:
-        logger.warning(
-            "%d of the %d controls bear names of people the bundle was trained on, such as %s: if they are the same "
-            "people, thresholds come out too low", len(seen), len(people), seen[0],
-        )  # fmt: skip
+    tell_of_known(people, bundle)
     return people
 
 
@@ -143,6 +129,8 @@ def _train_and_score(task: Training) -> None:
         residuals += _out_of_fold(task, folder, others, cache, files)
     if not (root / SPLIT).exists():
         write_json(root / SPLIT, _training_split(parser, everyone, everyone, source).as_dict())
+    # the weights it starts from must not depend on how many folds were trained just before
+    set_determinism(parser.get_parsed_content("seed"))
     parser.get_parsed_content("train#trainer").run()
     calibrator: Calibrator = parser.get_parsed_content("calibrator")
     calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
@@ -152,8 +140,8 @@ def _train_and_score(task: Training) -> None:
 def _keep_number(task: Training) -> None:
     """Hold a resumed run to the number of folds it was started with."""
     root, folds = task.root, task.folds
-    kept, trained = root / "training" / FOLDS, root / "training" / "checkpoint.pt"
-    if not kept.exists() and trained.exists():
+    kept, begun_without = root / FOLDS, (root / SPLIT).exists()
+    if not kept.exists() and begun_without:
         raise UsageError(root, "a bundle begun with --folds", "one begun without", "Leave --folds out, or --overwrite")
     if kept.exists() and (found := json.loads(kept.read_text(encoding="utf-8"))) != folds:
         raise UsageError("--folds", f"{found}, as when it was started", str(folds), "Give that, or --overwrite")
@@ -165,12 +153,9 @@ def _deal(parser: ConfigParser, everyone: Sequence[str], task: Training) -> tupl
 
 
 def _training_split(parser: ConfigParser, people: Sequence[str], calibrated: Sequence[str], source: Path) -> Split:
-    """Who of ``people`` trains and who validates, in the recipe's proportion, for ``calibrated`` to be scored."""
-    shares = parser.get_parsed_content("training#shares")
-    whole = shares["train"] + shares["validation"]
-    parts = {"train": shares["train"] / whole, "validation": shares["validation"] / whole}
-    seed, ages = parser.get_parsed_content("seed"), read_ages(source)
-    dealt = split_participants(people, parts, seed, ages, needed=tuple(parts))
+    """Who of ``people`` trains and who validates, for ``calibrated`` to be scored."""
+    shares, seed = parser.get_parsed_content("training#shares"), parser.get_parsed_content("seed")
+    dealt = split_training(people, shares, seed, read_ages(source))
     return Split(dealt.train, dealt.validation, tuple(calibrated))
 
 
@@ -184,22 +169,37 @@ def _out_of_fold(
         shutil.rmtree(folder)
     if not (folder / RESIDUALS).exists():
         write_json(mark, made_of)
-        if not (folder / "configs").exists():
-            recipes.copy(task.root, folder, {})
-        write_json(folder / SPLIT, split.as_dict())
-        shared = {"cache_dir": literal(cache), "initial": literal(task.root / "training" / INITIAL)}
-        parser = open_training(task.source, folder, task.device, shared).parser
-        parser.get_parsed_content("train#trainer").run()
-        items = parser.get_parsed_content("prepared").load(split.calibration)
-        residuals = parser.get_parsed_content("calibrator").residuals(items)
-        with atomic_write(folder / RESIDUALS) as path, open(path, "wb") as file:
-            np.savez(
-                file,
-                participants=[residual.participant for residual in residuals],
-                values=np.stack([residual.values for residual in residuals]),
-                masks=np.stack([residual.mask for residual in residuals]),
-            )
-    with np.load(folder / RESIDUALS) as kept:
+        _save(_train_fold(task, folder, split, cache), folder / RESIDUALS)
+    return _load(folder / RESIDUALS)
+
+
+def _train_fold(task: Training, folder: Path, split: Split, cache: str) -> list[HealthyResidual]:
+    if not (folder / "configs").exists():
+        recipes.copy(task.root, folder, {})
+    write_json(folder / SPLIT, split.as_dict())
+    initial = literal(task.root / INITIAL)
+    # a fold alone need not be enough to calibrate
+    shared = {"cache_dir": literal(cache), "initial": initial, "least_calibrated": 1}
+    parser = open_training(task.source, folder, task.device, shared).parser
+    parser.get_parsed_content("train#trainer").run()
+    residuals: list[HealthyResidual] = parser.get_parsed_content("calibrator").residuals(
+        parser.get_parsed_content("prepared").load(split.calibration)
+    )
+    return residuals
+
+
+def _save(residuals: Sequence[HealthyResidual], path: Path) -> None:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            participants=[residual.participant for residual in residuals],
+            values=np.stack([residual.values for residual in residuals]),
+            masks=np.stack([residual.mask for residual in residuals]),
+        )
+
+
+def _load(path: Path) -> list[HealthyResidual]:
+    with np.load(path) as kept:
         return [
             HealthyResidual(str(person), values, mask)
             for person, values, mask in zip(kept["participants"], kept["values"], kept["masks"], strict=True)

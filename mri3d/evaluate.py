@@ -23,11 +23,12 @@ from mri3d.errors import InputError, Mri3dError, UsageError
 from mri3d.evaluation import cohort
 from mri3d.evaluation.bootstrap import Estimate
 from mri3d.evaluation.cohort import Maps, Scan
+from mri3d.reporting.compared_figure import Compared, draw_compared
 from mri3d.reporting.evaluation_figures import draw_figures
 from mri3d.reporting.evaluation_page import METRICS, counts, write_evaluation_page
-from mri3d.reporting.figure import Compared, Overlay, draw_compared
 from mri3d.reporting.names import REPORT
 from mri3d.reporting.names import TABLE as RESULTS
+from mri3d.reporting.panels import Overlay
 from mri3d.reporting.results import Result, Results, read_folder
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.naming import participant_of
@@ -119,11 +120,11 @@ def evaluate(
     rows = _rows(ours, truths, errors)
     made = _made(results, truth)
     _clear(output)
+    write_json(output / JSON, {**_plain(metrics), "made": made})  # first: it tells whose the folder is
     figures = draw_figures(
         list(ours.scans.values()), metrics, rows, results.voxel_threshold, results.thresholds, output / FIGURES
     )
     cases = _draw_cases(ours, truths.known, rows, output / FIGURES)
-    write_json(output / JSON, {**_plain(metrics), "made": made})
     _write_rows(output / TABLE, rows)
     write_evaluation_page(output / REPORT, metrics, rows, figures, cases, made)
     return Outcome(_in_words(metrics), tuple(f"{key}: {error}" for key, error in errors.items()))

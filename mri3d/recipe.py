@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ LAYERS = {
 
 FIT = {"train": "fit"}
 """What takes a part's place where the recipe names no epochs: there is nothing to learn by gradients."""
+
+LEARNING = ("epochs", "batch_size", "learning_rate", "patience")
+"""What a recipe's ``training`` names where there is something to learn by gradients."""
+
+PREPARATION = ("modalities", "grid", "bias_correction", "preprocessing")
+"""The keys that decide what comes onto the model grid."""
 
 RECORD = "recipe.json"
 """What a bundle's configs were built from: the recipe's name and the overrides."""
@@ -66,7 +73,7 @@ def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
         UsageError: a key that the configs do not have; nothing is written then.
         BundleError: a config is missing or damaged.
     """
-    made, configs = record_of(bundle), {name: _config_of(bundle, name) for name in LAYERS}
+    made, configs = record_of(bundle), {name: config_of(bundle, name) for name in LAYERS}
     record = {"recipe": made["recipe"], "overrides": {**made["overrides"], **overrides}}
     _override(configs, overrides)
     _write(root, configs, record)
@@ -77,12 +84,25 @@ def copy(bundle: Path, root: Path, overrides: Mapping[str, Any]) -> None:
 
 def modalities_of(bundle: Path) -> list[str]:
     """The modalities of a bundle."""
-    return list(_config_of(bundle)["modalities"])
+    return list(config_of(bundle)["modalities"])
+
+
+def config_of(bundle: Path, workflow: str = "inference") -> dict[str, Any]:
+    """The config of one of a bundle's workflows, as it is written.
+
+    Raises:
+        BundleError: it is missing or damaged.
+    """
+    path = bundle / "configs" / f"{workflow}.yaml"
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise BundleError(path, "the config of a bundle", f"{error!r}", "Restore the bundle") from error
 
 
 def network_of(bundle: Path) -> dict[str, Any]:
     """The ``network_def`` of a bundle."""
-    return dict(_config_of(bundle)["network_def"])
+    return dict(config_of(bundle)["network_def"])
 
 
 def record_of(bundle: Path) -> dict[str, Any]:
@@ -123,19 +143,11 @@ def refuse_other_preparation(bundle: Path, config: Mapping[str, Any]) -> None:
         UsageError: it has another grid, other modalities or other preprocessing.
         BundleError: its config is missing or damaged.
     """
-    own = _config_of(bundle)
-    for key in ("modalities", "grid", "bias_correction", "preprocessing"):
+    own = config_of(bundle)
+    for key in PREPARATION:
         if own.get(key) != config[key]:
             remedy = "Set it alike, or choose another bundle"
             raise UsageError(bundle, f"a bundle with the {key} {config[key]}", str(own.get(key)), remedy)
-
-
-def _config_of(bundle: Path, workflow: str = "inference") -> dict[str, Any]:
-    path = bundle / "configs" / f"{workflow}.yaml"
-    try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(path, "the config of a bundle", f"{error!r}", "Restore the bundle") from error
 
 
 def _write(root: Path, configs: Mapping[str, dict[str, Any]], record: Mapping[str, Any]) -> None:
@@ -159,15 +171,30 @@ def merge(recipe: str | Path, overrides: Mapping[str, Any]) -> dict[str, dict[st
     """
     own = _read_recipe(recipe)
     other = {} if "epochs" in own["training"] else FIT
-    configs = {
-        workflow: _merged([*(_read(f"workflow/{other.get(part, part)}") for part in parts), own])
-        for workflow, parts in LAYERS.items()
+    layers = {
+        workflow: [_read(f"workflow/{other.get(part, part)}") for part in parts] for workflow, parts in LAYERS.items()
     }
+    _check_keys(recipe, own, chain.from_iterable(layers.values()))
+    configs = {workflow: _merged([*parts, own]) for workflow, parts in layers.items()}
     for workflow, config in configs.items():
         if workflow != "train":
             config.pop("training", None)
     _override(configs, overrides)
     return configs
+
+
+def _check_keys(recipe: str | Path, own: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse keys of a recipe that nothing would read, and a training by gradients that lacks one of its own."""
+    known, training = {"network_def", "imports"}, set(LEARNING)
+    for part in parts:
+        known |= set(part)
+        training |= set(part.get("training", {}))
+    unknown = sorted({*own} - known) + [f"training.{key}" for key in sorted({*own["training"]} - training)]
+    if unknown:
+        raise UsageError(f"--recipe {recipe}", "keys of the configuration alone", unknown[0], "Mend its name")
+    missing = [key for key in LEARNING if "epochs" in own["training"] and key not in own["training"]]
+    if missing:
+        raise UsageError(f"--recipe {recipe}", f"training.{missing[0]}", "none", "Add it to the recipe")
 
 
 def _override(configs: Mapping[str, dict[str, Any]], overrides: Mapping[str, Any]) -> None:
@@ -178,15 +205,30 @@ def _override(configs: Mapping[str, dict[str, Any]], overrides: Mapping[str, Any
 
 
 def replace_key(config: dict[str, Any], key: str, value: Any) -> bool:
-    """Set a nested key that exists; False where it does not."""
+    """Set a nested key that exists, of a mapping the keys that are given; False where it does not."""
     *path, last = re.split(r"::|[#.]", key)
     node: Any = config
     for name in path:
         node = node.get(name) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node:
         return False
-    node[last] = value
+    node[last] = _over(node[last], value)
     return True
+
+
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """What stands at a nested key; None where there is none."""
+    node: Any = config
+    for name in re.split(r"::|[#.]", key):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def _over(old: Any, new: Any) -> Any:
+    """A new value in place of an old one; of a mapping that names no target of its own, key by key."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and "_target_" not in new:
+        return {**old, **new}
+    return new
 
 
 def unknown_key(key: str, configs: Iterable[Mapping[str, Any]]) -> UsageError:
@@ -225,19 +267,20 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     except (ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"--recipe {recipe}", "a YAML file", reason, "Mend the file") from error
-    if not isinstance(content, dict) or not {"network_def", "training"} <= set(content):
+    parts = ("network_def", "training")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
         raise UsageError(f"--recipe {recipe}", "a recipe with network_def and training", "another", "Mend the file")
     return content
 
 
 def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Later parts win, within ``training`` key by key; imports add up."""
-    merged: dict[str, Any] = {}
+    """Later parts win, within mappings key by key; imports add up."""
+    merged: dict[str, Any] = {"imports": [line for part in parts for line in part.get("imports", [])]}
     for part in parts:
-        merged.update({key: value for key, value in part.items() if key not in ("imports", "training")})
-    merged["training"] = {key: value for part in parts for key, value in part.get("training", {}).items()}
-    imports = [line for part in parts for line in part.get("imports", [])]
-    return {"imports": imports, **merged}
+        for key, value in part.items():
+            if key != "imports":
+                merged[key] = _over(merged.get(key), value)
+    return merged
 
 
 def _dump(config: dict[str, Any]) -> str:

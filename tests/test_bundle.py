@@ -88,12 +88,12 @@ def test_training_settings_are_for_training_alone(tmp_path: Path):
     built = configs(tmp_path)
     assert built["train.yaml"]["training"]["epochs"] > 1
     for name in ("inference.yaml", "evaluate.yaml"):
-        assert not {"training", "split", "optimizer", "cache_dir"} & set(built[name])
+        assert not {"training", "split", "optimizer", "cache_dir", "voxel_quantile"} & set(built[name])
     # evaluate is inference with other ends, so that what is measured is what is used
     shared = ("preprocessing", "network_def", "network", "scorer", "scoring", "inferer", "grid", "min_ml")
     assert all(built["evaluate.yaml"][key] == built["inference.yaml"][key] for key in shared)
     assert built["evaluate.yaml"]["run"] != built["inference.yaml"]["run"]
-    in_training = ("preprocessing", "network_def", "scorer", "inferer", "grid", "voxel_quantile")
+    in_training = ("preprocessing", "network_def", "scorer", "inferer", "grid")
     assert all(built["train.yaml"][key] == built["inference.yaml"][key] for key in in_training)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from mri3d.cli import main
@@ -80,6 +82,60 @@ def test_train_refuses_unknown_recipe_and_key(tmp_path):
     key = _run("train", tmp_path, "-o", tmp_path / "b", "--set", "training.epoch=2")
     assert key.exit_code == 2 and "training.epoch" in key.output
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("scorer.direction=up", "one of both, bright, dark"),
+        ("scorer.top_share=10", "a share above 0"),
+        ("voxel_quantile=99.9", "a share above 0 and below 1"),
+        ("training.shares=0.5", "a share for each"),
+        ("modalities=T1w", "one modality"),
+        ("device=cpu", "Use the option"),
+    ],
+)
+def test_settings_that_could_not_be_calibrated_with_are_refused_before_any_work(tmp_path, setting, told):
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        (tmp_path / "in" / f"sub-{number:02}_T1w.nii.gz").write_bytes(b"no volume, and never read")
+    result = _run("train", tmp_path / "in", "-o", tmp_path / "b", "--set", setting)
+    assert result.exit_code == 2 and told in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"scorrer": {}}, "found scorrer"),
+        ({"training": {"epochs": 1, "batch_size": 1, "learning_rat": 0.1, "patience": 1}}, "training.learning_rat"),
+        ({"training": {"epochs": 1, "batch_size": 1, "learning_rate": 0.1}}, "expected training.patience"),
+        ({"training": None}, "a recipe with network_def and training"),
+    ],
+)
+def test_a_recipe_s_keys_are_checked_as_settings_are(tmp_path, change, told):
+    recipe = {"network_def": {"_target_": "mri3d.models.intensity.MedianIntensity"}, "training": {}, **change}
+    (tmp_path / "mine.yaml").write_text(json.dumps(recipe))
+    result = _run("bundle", "build", tmp_path / "b", "--recipe", tmp_path / "mine.yaml")
+    assert result.exit_code == 2 and told in result.output
+    assert not (tmp_path / "b").exists()
+
+
+def test_numbers_in_scientific_notation_are_numbers(tmp_path):
+    assert _run("bundle", "build", tmp_path / "b", "--set", "training.learning_rate=1e-3").exit_code == 0
+    assert "learning_rate: 0.001\n" in (tmp_path / "b" / "configs" / "train.yaml").read_text()
+
+
+def test_a_mapping_changes_the_keys_it_names_and_no_others(tmp_path):
+    assert _run("bundle", "build", tmp_path / "b", "--set", "scorer={smoothing: 0.5}").exit_code == 0
+    config = yaml.safe_load((tmp_path / "b" / "configs" / "inference.yaml").read_text())
+    assert config["scorer"]["smoothing"] == 0.5 and config["scorer"]["_target_"].endswith("Scorer")
+
+
+def test_what_an_option_of_detect_sets_is_not_set_twice(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no volume, and never read")
+    result = _run("detect", tmp_path, "-o", tmp_path / "out", "--set", "keep_reconstruction=true")
+    assert result.exit_code == 2 and "Use the option" in result.output
 
 
 def test_a_training_that_fails_before_it_has_begun_is_not_in_the_way_of_the_next(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from mri3d.cli import main
+from mri3d.errors import UsageError
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
 
@@ -114,6 +115,31 @@ def test_weights_of_another_way_onto_the_model_grid_are_refused(
         assert not (tmp_path / "new").exists()
 
 
+def test_a_bundle_is_not_made_from_itself(bundle: Path, healthy: Path, words: list[str]):
+    before = (bundle / "models" / "model.pt").read_bytes()
+    members = ["--recipe", "ensemble", "--set", f"training.members=['{bundle}']", *words[6:]]
+    for made_from in ([*words, "--init", bundle], members):
+        refused = mri3d("train", healthy, "-o", bundle, *made_from, "--overwrite", exit_code=2)
+        assert "another folder than that of a bundle it is made from" in refused.output
+    assert (bundle / "models" / "model.pt").read_bytes() == before
+
+
+def test_weights_that_know_those_they_are_calibrated_on_are_told_of(
+    bundle: Path, healthy: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mri3d import controls
+    from mri3d import train as training
+
+    def stop(*_: object, **__: object) -> None:
+        raise UsageError("here", "to get this far", "it did", "No more")
+
+    for module in (training, controls):
+        monkeypatch.setattr(module, "open_training", stop)
+    for asked in (["--seed", 3], ["--folds", 3]):
+        told = mri3d("train", healthy, "-o", tmp_path / "new", *words, "--init", bundle, *asked, exit_code=2)
+        assert "bear names of people the bundle was trained on" in told.output and "get this far" in told.output
+
+
 def test_too_few_people_are_told_of_before_any_work(words: list[str], tmp_path: Path):
     few = make(tmp_path / "few", PEOPLE[:9])
     refused = mri3d("train", few, "-o", tmp_path / "new", *words, exit_code=2)
@@ -143,6 +169,9 @@ def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_ha
         others = [score for score in scores if score != control["score"]]
         assert control["p_value"] == pytest.approx((1 + sum(score >= control["score"] for score in others)) / 12)
     assert not list((root / "training").glob("fold-*"))
+    for again in ([], ["--folds", 3]):
+        assert mri3d("train", healthy, "-o", root, "--resume", *again, exit_code=2).output.startswith("mri3d: ")
+    assert read(root, "controls.json") == controls
     mri3d("bundle", "verify", root)
     mri3d("detect", healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", root)
 
@@ -189,9 +218,12 @@ def test_a_recalibration_that_fails_leaves_the_bundle_before_it_and_nobody_s_bra
     assert "at least 5 people" in refused.output
     assert (root / "models" / "calibration.json").read_bytes() == before
 
+    typo = mri3d("calibrate", others, "-o", root, "--bundle", bundle, "--overwrite", "--set", "min_m=1", exit_code=2)
+    assert "min_m" in typo.output
+    assert (root / "models" / "calibration.json").read_bytes() == before
     wrong = ["calibrate", others, "-o", tmp_path / "wrong", "--bundle", bundle, "--set", "voxel_quantile=1.5"]
     assert "voxel_quantile" in mri3d(*wrong, exit_code=2).output
-    assert not (tmp_path / "wrong" / "training" / "cache").exists()
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_controls_that_the_bundle_was_trained_on_are_told_of_and_stay_on_record(

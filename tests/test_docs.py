@@ -24,3 +24,5 @@ def test_every_module_of_the_way_of_a_volume_exists():
     folders = "volumes|transforms|scoring|reporting|models|training|evaluation"
     for module in re.findall(rf"`((?:{folders})/[\w/]+\.py)`", text):
         assert (ROOT / "mri3d" / module).is_file(), module
+    for name in re.findall(r"`(\w+\.py)`", text):  # a row names the folder once
+        assert list((ROOT / "mri3d").rglob(name)), name

@@ -259,6 +259,18 @@ def test_an_evaluation_written_anew_keeps_no_figure_of_the_one_before(study, tmp
     assert {p.name for p in (tmp_path / "out" / "figures").iterdir()} == {"scores.png", "voxels.png", "confusion.png"}
 
 
+def test_an_evaluation_that_was_interrupted_can_be_replaced(study, tmp_path, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        (tmp_path / "out" / "figures").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    words = ("--truth", study / "truth", "-o", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("mri3d.evaluate.draw_figures", interrupted)
+        assert run(study / "maps", *words).exit_code == 130
+    assert run(study / "maps", *words, "--overwrite").exit_code == 0
+
+
 # Other detectors
 
 

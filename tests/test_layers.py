@@ -26,14 +26,15 @@ LAYERS = {
     "recipe": 5,
     "bundle": 5,
     "workflow": 6,
-    "detect": 7,
-    "detector": 7,
-    "train": 7,
-    "controls": 7,
-    "evaluate": 7,
-    "demo": 8,
-    "cli": 9,
-    "serving": 9,
+    "preflight": 7,
+    "detect": 8,
+    "detector": 8,
+    "train": 8,
+    "controls": 8,
+    "evaluate": 8,
+    "demo": 9,
+    "cli": 10,
+    "serving": 10,
 }
 # who may import whom in one layer
 SIBLINGS = {("controls", "train")}

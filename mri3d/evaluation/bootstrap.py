@@ -22,7 +22,8 @@ class Estimate:
 
     Args:
         value: the metric on the data as given.
-        ci95: bounds of the 95 % interval over subjects; None where fewer than two subjects leave nothing to resample.
+        ci95: bounds of the 95 % interval over subjects, which for two or three is no more than their range; None where
+            fewer than two leave nothing to resample.
         replicates: (R,) the value in each bootstrap replicate, NaN where its subjects cannot give it; what a paired
             difference is made from.
     """

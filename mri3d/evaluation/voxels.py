@@ -128,17 +128,23 @@ def at_threshold(
         lesion voxels only ``precision`` can be said, and that only where a voxel is flagged.
     """
     counts = np.array([_counts_at(case, threshold) for case in cases], dtype=np.float64).reshape(-1, 3)
-    lesioned = counts[:, 1] > 0
-    per_case = np.where(lesioned, _dice(*counts.T), 0.0)
-    # One column a sum; a metric is a ratio of two of them, for the sample (first row) and for every replicate.
-    sums = np.column_stack([counts, per_case, lesioned, 2 * counts[:, 0], counts[:, 1] + counts[:, 2]])
+    found, actual, flagged = counts.T
+    per_case = {
+        "found": found,
+        "actual": actual,
+        "flagged": flagged,
+        "lesioned": (actual > 0).astype(np.float64),
+        "dice": np.where(actual > 0, _dice(found, actual, flagged), 0.0),
+    }
     draws = draw_subjects([case.subject for case in cases], replicates, seed)
-    found, actual, flagged, dice_sum, n_lesioned, overlap, sizes = (np.vstack([sums.sum(axis=0), draws @ sums])).T
+    # the sum over the sample comes first, then that over each replicate
+    total = {name: np.concatenate([[each.sum()], draws @ each]) for name, each in per_case.items()}
+    sizes = np.where(total["actual"] > 0, total["actual"] + total["flagged"], 0)
     ratios = {
-        "dice": (overlap, np.where(actual > 0, sizes, 0)),
-        "dice_subject_mean": (dice_sum, n_lesioned),
-        "sensitivity": (found, actual),
-        "precision": (found, flagged),
+        "dice": (2 * total["found"], sizes),
+        "dice_subject_mean": (total["dice"], total["lesioned"]),
+        "sensitivity": (total["found"], total["actual"]),
+        "precision": (total["found"], total["flagged"]),
     }
     return {name: _ratio_estimate(*ratio) for name, ratio in ratios.items() if ratio[1][0] > 0}
 

@@ -12,6 +12,9 @@ from torch import nn
 from mri3d.models.atlas import Atlas
 from mri3d.models.blocks import LEAKY, Act
 
+DETAIL = 8
+"""Channels of what the U-Net has found, at full resolution."""
+
 
 class RestorationUNet(nn.Module):
     """The reconstruction is the input less what a U-Net predicts to be foreign to it (noise, or an anomaly).
@@ -20,14 +23,15 @@ class RestorationUNet(nn.Module):
     unlike an autoencoder it keeps fine anatomy, and its residual is no blur (denoising with the noise as the target:
     Kascenas et al. 2022, PMLR 172:653).
 
-    The U-Net works at half resolution. The strided convolution that leads there loses no detail, since it has a channel
-    for every value of a block of voxels.
+    The U-Net works at half resolution, where a strided convolution leads without losing detail, since it has a channel
+    for every value of a block of voxels. Its first level keeps that resolution, so that the finest skip does too. What
+    it finds is then weighed voxel by voxel against the image itself, which keeps an anomaly's border sharp.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: modalities.
         channels: width of each level of the U-Net, finest (at half resolution) first; each spatial size of the input
-            is a multiple of ``2 ** len(channels)``.
+            is a multiple of ``2 ** (len(channels) - 1)``.
         residual_units: residual units a level.
         norm: MONAI's name of the normalisation.
         act: MONAI's name of the activation, or its name and arguments.
@@ -39,9 +43,9 @@ class RestorationUNet(nn.Module):
         self,
         spatial_dims: int = 3,
         in_channels: int = 1,
-        channels: Sequence[int] = (32, 64, 128, 192),
+        channels: Sequence[int] = (24, 48, 64, 96, 128),
         residual_units: int = 2,
-        norm: str = "batch",
+        norm: str = "instance",
         act: Act = LEAKY,
         atlas_shape: Sequence[int] | None = None,
     ) -> None:
@@ -51,12 +55,16 @@ class RestorationUNet(nn.Module):
         block = seen * 2**spatial_dims
         self.down = Convolution(spatial_dims, seen, block, kernel_size=2, strides=2, padding=0, conv_only=True)
         self.unet = UNet(
-            spatial_dims, block, 2 * channels[0], channels, [2] * (len(channels) - 1), num_res_units=residual_units,
+            spatial_dims, block, channels[0], channels, [1] + [2] * (len(channels) - 2), num_res_units=residual_units,
             norm=norm, act=act,
         )
         self.up = Convolution(
-            spatial_dims, 2 * channels[0], in_channels, kernel_size=2, strides=2, padding=0, is_transposed=True,
+            spatial_dims, channels[0], DETAIL, kernel_size=2, strides=2, padding=0, is_transposed=True,
             output_padding=0, conv_only=True,
+        )
+        self.weigh = nn.Sequential(
+            Convolution(spatial_dims, seen + DETAIL, 2 * DETAIL, kernel_size=1, act=act, norm=None),
+            Convolution(spatial_dims, 2 * DETAIL, in_channels, kernel_size=1, conv_only=True),
         )
 
     def fit(self, images: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> None:
@@ -69,5 +77,6 @@ class RestorationUNet(nn.Module):
         seen = x
         if self.atlas is not None:
             seen = torch.cat([x, 0.3 * self.atlas.standardise(x), self.atlas(x)], dim=1)
-        foreign: torch.Tensor = self.up(self.unet(self.down(seen)))
+        found = self.up(self.unet(self.down(seen)))
+        foreign: torch.Tensor = self.weigh(torch.cat([seen, found.to(seen.dtype)], dim=1))
         return x - foreign

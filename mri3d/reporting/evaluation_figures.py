@@ -15,7 +15,7 @@ from mri3d.evaluation import lesions, subjects, voxels
 from mri3d.evaluation.bootstrap import FloatArray
 from mri3d.evaluation.cohort import AT_NORMALS, Scan, spread_edges
 from mri3d.evaluation.subjects import Curve
-from mri3d.reporting.figure import save_png
+from mri3d.reporting.panels import save_png
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; each goes with a word and a marker or line style.
 HEALTHY, ABNORMAL, OUTSIDE, INK, GRID = "#0072b2", "#d55e00", "#009e73", "#1b2126", "#dddddd"

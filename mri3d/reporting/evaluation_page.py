@@ -10,8 +10,7 @@ from typing import Any
 
 from mri3d.evaluation.bootstrap import Estimate
 from mri3d.evaluation.lesions import MIN_COVERED, RATES
-from mri3d.reporting.page import SORTING, STYLE, said
-from mri3d.volumes.atomic import atomic_write
+from mri3d.reporting.html import definitions, scrolling_table, write_document
 
 METRICS = {
     "voxel_ap": ("voxel AP", "average precision of the voxels of scans with a lesion, over all thresholds"),
@@ -72,29 +71,11 @@ def write_evaluation_page(
     if cases:
         sections.append("<h2>Best and worst cases</h2>")
         sections += [_figure(folder / name, words) for name, words in cases.items()]
-    sections += ["<h2>Subjects</h2>", _rows_table(rows), "<h2>How it was made</h2>", _made(made)]
-    content = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation: {escape(counts(metrics))}</title>
-<style>{STYLE}{OWN_STYLE}</style>
-</head>
-<body>
-<header><h1>Evaluation</h1><p class="lead">{escape(counts(metrics))}.</p>
+    sections += ["<h2>Subjects</h2>", _rows_table(rows), "<h2>How it was made</h2>", definitions(made)]
+    header = f"""<h1>Evaluation</h1><p class="lead">{escape(counts(metrics))}.</p>
 <p class="soft">Thresholds come from other, healthy subjects; the truth had no part in them. Intervals are 95 %
-bootstrap intervals over people.</p></header>
-<main>
-{"".join(sections)}
-</main>
-<footer class="soft"><p>Research software, not a medical device: nothing here is a diagnosis.</p></footer>
-<script>{SORTING}</script>
-</body>
-</html>
-"""
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.encode("utf-8", errors="backslashreplace"))
+bootstrap intervals over people.</p>"""
+    write_document(path, f"Evaluation: {counts(metrics)}", header, "".join(sections), OWN_STYLE)
 
 
 def counts(metrics: Mapping[str, Any]) -> str:
@@ -176,7 +157,7 @@ def _rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for column in shown
     )
     body = "".join(f"<tr>{''.join(_cell(column, row.get(column), words) for column in shown)}</tr>" for row in rows)
-    return _scroll("Subjects", f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>")
+    return scrolling_table("Subjects", heads, body)
 
 
 def _cell(column: str, value: Any, words: set[str]) -> str:
@@ -193,17 +174,7 @@ def _figure(path: Path, caption: str) -> str:
 
 def _table(label: str, heads: Sequence[tuple[str, str]], body: str) -> str:
     head = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in heads)
-    return _scroll(label, f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
-
-
-def _scroll(label: str, table: str) -> str:
-    region = f'class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"'
-    return f"<div {region}><table>{table}</table></div>\n"
-
-
-def _made(made: Mapping[str, Any]) -> str:
-    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(said(of))}</dd>" for name, of in made.items())
-    return f"<dl>{pairs}</dl>"
+    return scrolling_table(label, head, body)
 
 
 def _value(estimate: Estimate) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from mri3d import __version__
 from mri3d.grid import Grid
-from mri3d.reporting.figure import draw_subject
 from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, path_of
+from mri3d.reporting.subject_figure import draw_subject
 from mri3d.scoring.detection import Detection
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.resampling import resample

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,18 @@ from mri3d.volumes.volume import BoolArray, FloatArray
 MIN_SUBJECTS = 5
 """Fewer people give no standard deviation worth a threshold."""
 
-
 TAIL = (0.99, 0.995, 0.999)
 """Shares of healthy brain voxels whose z is kept, so that the tail can be compared with what is observed later."""
+
+
+def check_quantile(share: Any) -> None:
+    """Refuse what is no share of voxels.
+
+    Raises:
+        UsageError: it is not above 0 and below 1.
+    """
+    if not (isinstance(share, float) and 0 < share < 1):
+        raise UsageError("voxel_quantile", "a share above 0 and below 1", str(share), "Mend the recipe")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +79,7 @@ class Calibrator:
         voxel_quantile: float,
         hashes: Callable[[Path, Guarded, Scorer], dict[str, str]],
     ) -> None:
-        if not 0 < voxel_quantile < 1:
-            raise UsageError("voxel_quantile", "a share above 0 and below 1", str(voxel_quantile), "Mend the recipe")
+        check_quantile(voxel_quantile)
         self.network, self.inferer, self.device = network, inferer, device
         self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
         self.hashes = hashes

@@ -16,10 +16,10 @@ from mri3d.grid import Grid
 from mri3d.volumes.atomic import atomic_write
 from mri3d.volumes.volume import BoolArray, FloatArray
 
-PRIOR_SUBJECTS = 10
+PRIOR_SUBJECTS = 20
 """Weight of the neighbourhood's variance against a voxel's own, in subjects."""
 
-PRIOR_WIDTH = 1.5
+PRIOR_WIDTH = 3.0
 """Standard deviation in voxels of the Gaussian that makes the neighbourhood."""
 
 MEAN_PRIOR_SUBJECTS = 2

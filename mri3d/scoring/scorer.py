@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +10,14 @@ import numpy as np
 
 from mri3d.errors import UsageError
 from mri3d.scoring.normative import Normative
-from mri3d.scoring.residual import residual
+from mri3d.scoring.residual import difference, dissimilarity, smooth
 from mri3d.volumes.volume import BoolArray, FloatArray
+
+KNOWN = {
+    "measure": ("difference", "ssim"),
+    "standardise": ("voxel", "brain"),
+    "direction": ("both", "bright", "dark"),
+}
 
 
 @dataclass(frozen=True)
@@ -18,27 +25,42 @@ class Scorer:
     """How residuals become scores.
 
     Args:
-        smoothing: of the residual, standard deviation in voxels of the model grid.
+        measure: what the residual is, the ``difference`` of image and reconstruction or, by ``ssim``, their lack of
+            structural similarity.
+        smoothing: of the residual, standard deviation in voxels of the model grid; of several the results are averaged.
         top_share: share of the brain's voxels with the largest z whose mean is the subject's score.
         standardise: by the mean and spread of healthy residuals at each ``voxel``, or by their spread over the whole
             ``brain``, which only gives the residual a scale.
         direction: what counts as abnormal: voxels that are ``bright``, ``dark``, or ``both``, against what is expected.
     """
 
-    smoothing: float = 1.0
-    top_share: float = 0.001
+    measure: Literal["difference", "ssim"] = "difference"
+    smoothing: float | Sequence[float] = 1.0
+    top_share: float = 0.0003
     standardise: Literal["voxel", "brain"] = "voxel"
     direction: Literal["both", "bright", "dark"] = "both"
 
     def __post_init__(self) -> None:
-        for name, known in (("standardise", ("voxel", "brain")), ("direction", ("both", "bright", "dark"))):
+        for name, known in KNOWN.items():
             if getattr(self, name) not in known:
                 found = repr(getattr(self, name))
                 raise UsageError(f"scorer.{name}", f"one of {', '.join(known)}", found, "Mend the recipe")
+        if not (isinstance(self.top_share, int | float) and 0 < self.top_share <= 1):
+            found = str(self.top_share)
+            raise UsageError("scorer.top_share", "a share above 0, at most 1.0", found, "Mend the recipe")
+        if not self.widths or min(self.widths) < 0:
+            found = str(self.smoothing)
+            raise UsageError("scorer.smoothing", "one or more widths from 0 voxels on", found, "Mend the recipe")
+
+    @property
+    def widths(self) -> tuple[float, ...]:
+        """The scales of :attr:`smoothing`."""
+        return tuple(self.smoothing) if isinstance(self.smoothing, Sequence) else (self.smoothing,)
 
     def residual(self, image: FloatArray, reconstruction: FloatArray, mask: BoolArray) -> FloatArray:
         """The signed, smoothed residual that is standardised; (X, Y, Z), 0 outside the brain."""
-        return residual(image, reconstruction, mask, self.smoothing)
+        measure = dissimilarity if self.measure == "ssim" else difference
+        return smooth(measure(image, reconstruction, mask), mask, self.widths)
 
     def zscore(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
         """The z-map of a residual of :meth:`residual`: (X, Y, Z), at least 0, larger is more abnormal."""
@@ -54,7 +76,7 @@ class Scorer:
     def value(self, values: FloatArray, mask: BoolArray) -> float:
         """The subject's score: the mean of the largest ``top_share`` of a map's values inside the brain.
 
-        A lesion of a few millilitres fills it; a healthy brain's scattered outliers do not.
+        A lesion of half a millilitre fills it.
         """
         inside = values[mask]
         if inside.size == 0:
@@ -70,7 +92,7 @@ class Scorer:
         normative: Normative | None,
     ) -> tuple[FloatArray, FloatArray | None, float]:
         """Error map, z-map and score; without statistics no z-map, and the score is that of the error map."""
-        error = np.abs(residual(image, reconstruction, mask))
+        error = np.abs(difference(image, reconstruction, mask))
         if normative is None:
             return error, None, self.value(error, mask)
         zscore = self.zscore(self.residual(image, reconstruction, mask), mask, normative)

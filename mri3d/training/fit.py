@@ -83,9 +83,15 @@ class Fitter:
         network: as :func:`fit` left it.
         path: where its state dict goes.
         max_epochs: one look at the training subjects; MONAI asks every trainer for it.
+
+    Raises:
+        UsageError: the network has weights to learn, and nothing that measures them.
     """
 
     def __init__(self, network: nn.Module, path: Path | str, max_epochs: int = 1) -> None:
+        if not hasattr(network, "fit") and any(parameter.requires_grad for parameter in network.parameters()):
+            expected, remedy = "a network without weights to learn", "Add training.epochs and what belongs to it"
+            raise UsageError("the recipe", expected, type(network).__name__, remedy)
         self.network, self.path, self.max_epochs = network, Path(path), max_epochs
 
     def run(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -113,18 +113,33 @@ def check_people(
     Raises:
         UsageError: there are too few.
     """
-    people = len(set(participants))
+    people = set(participants)
     if folds is not None:
-        deal_folds(participants, folds, seed, ages)
-        calibrated, needed = people, least
-    else:
-        calibrated = len(split_participants(participants, shares, seed, ages).calibration)
-        needed = ceil(least / shares["calibration"])
-    if calibrated < least:
-        remedy = "Give volumes of more people" + ("" if folds else ", or let all of them serve with --folds 5")
-        raise UsageError(
-            "training data", f"at least {needed} people, of whom {least} calibrate", f"{people} people", remedy
-        )
+        if len(people) < least:
+            raise _too_few(people, least, least, "Give volumes of more people")
+        for fold in deal_folds(participants, folds, seed, ages):
+            split_training(sorted(people - set(fold)), shares, seed, ages)
+    elif len(split_participants(participants, shares, seed, ages).calibration) < least:
+        sizes = (_deal(list(map(str, range(n))), shares, seed, None)["calibration"] for n in count(len(people)))
+        needed = next(n for n, part in enumerate(sizes, start=len(people)) if len(part) >= least)
+        raise _too_few(people, needed, least, "Give volumes of more people, or let all of them serve with --folds 5")
+
+
+def _too_few(people: Collection[str], needed: int, least: int, remedy: str) -> UsageError:
+    expected = f"at least {needed} people, of whom {least} calibrate"
+    return UsageError("training data", expected, f"{len(people)} people", remedy)
+
+
+def split_training(
+    participants: Sequence[str], shares: Mapping[str, float], seed: int, ages: Mapping[str, float] | None = None
+) -> Split:
+    """Who trains and who validates where nobody here calibrates, in the proportion of ``shares``.
+
+    The arguments and errors are those of :func:`split_participants`.
+    """
+    parts = ("train", "validation")
+    whole = sum(shares[part] for part in parts)
+    return split_participants(participants, {part: shares[part] / whole for part in parts}, seed, ages, needed=parts)
 
 
 def _deal(
@@ -149,6 +164,7 @@ def keep_split(
     shares: Mapping[str, float],
     seed: int,
     ages: Mapping[str, float] | None = None,
+    least_calibrated: int = 1,
 ) -> Split:
     """The split that a bundle keeps: the stored one where there is one, so that a resumed training mixes nobody up.
 
@@ -158,9 +174,11 @@ def keep_split(
         shares: see :func:`split_participants`.
         seed: see :func:`split_participants`.
         ages: see :func:`split_participants`.
+        least_calibrated: people that a calibration takes.
 
     Raises:
-        UsageError: the stored split is one of other people; else see :func:`split_participants`.
+        UsageError: the stored split is one of other people, too few are left to calibrate; else see
+            :func:`split_participants`.
     """
     path = Path(path)
     if path.exists():
@@ -173,7 +191,13 @@ def keep_split(
                     f"nobody of them in its part {part}",
                     "Build a new bundle from these volumes with mri3d train",
                 )
-        return stored
-    split = split_participants(participants, shares, seed, ages)
-    write_json(path, split.as_dict())
+        split = stored
+    else:
+        split = split_participants(participants, shares, seed, ages)
+    usable = len(set(split.calibration) & set(participants))
+    if usable < least_calibrated:
+        remedy = "Give more volumes, or all of them a part with --folds 5, and begin anew with --overwrite"
+        raise UsageError(path, f"at least {least_calibrated} people to calibrate", f"{usable} usable ones", remedy)
+    if not path.exists():
+        write_json(path, split.as_dict())
     return split

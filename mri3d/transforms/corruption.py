@@ -68,7 +68,7 @@ class RandAnomaliesd(RandomizableTransform, MapTransform):
         most: largest number of anomalies; the number is drawn evenly from 0 on.
     """
 
-    def __init__(self, keys: str | Sequence[str], most: int = 4) -> None:
+    def __init__(self, keys: str | Sequence[str], most: int = 10) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
         self.most = most

@@ -11,7 +11,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from mri3d.reporting.figure import DECISIONS, Compared, Overlay, draw_compared, draw_subject, draw_training_curve
+from mri3d.reporting.compared_figure import Compared, draw_compared
+from mri3d.reporting.panels import Overlay
+from mri3d.reporting.subject_figure import DECISIONS, draw_subject
+from mri3d.reporting.training_curve import draw_training_curve
 from mri3d.scoring.detection import Component, Score
 from mri3d.volumes.volume import FloatArray
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri3d.scoring.fidelity import SIGMA, fidelity
+from mri3d.scoring.fidelity import fidelity
+from mri3d.scoring.similarity import SIGMA
 
 SHAPE = (14, 16, 12)
 

@@ -8,6 +8,7 @@ import pytest
 from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.scoring.normative import Normative
+from mri3d.scoring.residual import dissimilarity
 from mri3d.scoring.scorer import Scorer
 
 SHAPE = (10, 10, 10)
@@ -38,7 +39,7 @@ def test_a_subject_s_maps_and_score_belong_together():
     rng = np.random.default_rng(0)
     image, pred = (rng.normal(size=SHAPE).astype(np.float32) for _ in range(2))
     normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), Grid(SHAPE, np.eye(4)))
-    error, zscore, score = Scorer(0.0, 0.01).of_subject(image, pred, ALL, normative)
+    error, zscore, score = Scorer(smoothing=0.0, top_share=0.01).of_subject(image, pred, ALL, normative)
     assert error == pytest.approx(np.abs(image - pred))
     assert zscore == pytest.approx(np.abs(image - pred - 0.5) / 2)
     assert score == pytest.approx(np.sort(zscore.ravel())[-10:].mean())
@@ -53,17 +54,34 @@ def test_what_counts_as_abnormal_may_be_bright_or_dark_alone():
         assert Scorer(direction=direction).zscore(residual, ALL, normative) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("setting", [{"direction": "up"}, {"standardise": "region"}])
+@pytest.mark.parametrize("setting", [{"direction": "up"}, {"standardise": "region"}, {"measure": "mse"}])
 def test_an_unknown_setting_is_refused_with_the_known_ones(setting: dict[str, str]):
     with pytest.raises(UsageError, match=f"scorer.{next(iter(setting))}.*expected one of"):
         Scorer(**setting)
+
+
+def test_smoothing_has_one_width_or_several_and_none_below_zero():
+    assert Scorer(smoothing=0.5).widths == (0.5,)
+    assert Scorer(smoothing=[0.5, 2.0]).widths == (0.5, 2.0)
+    for wrong in ([], [1.0, -1.0], -0.5):
+        with pytest.raises(UsageError, match=r"scorer\.smoothing"):
+            Scorer(smoothing=wrong)
+
+
+def test_the_measure_decides_what_the_z_map_is_of():
+    rng = np.random.default_rng(0)
+    image, pred = (rng.uniform(0.4, 0.8, SHAPE).astype(np.float32) for _ in range(2))
+    assert Scorer(smoothing=0.0).residual(image, pred, ALL) == pytest.approx(image - pred)
+    assert Scorer(smoothing=0.0, measure="ssim").residual(image, pred, ALL) == pytest.approx(
+        dissimilarity(image, pred, ALL)
+    )
 
 
 def test_the_error_map_is_not_smoothed_but_the_z_map_is():
     image = np.zeros(SHAPE, np.float32)
     image[5, 5, 5] = 1
     normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)))
-    error, zscore, _ = Scorer(1.0).of_subject(image, np.zeros_like(image), ALL, normative)
+    error, zscore, _ = Scorer().of_subject(image, np.zeros_like(image), ALL, normative)
     assert error.max() == 1
     assert np.count_nonzero(error) == 1
     assert zscore.max() < 0.2
@@ -72,6 +90,6 @@ def test_the_error_map_is_not_smoothed_but_the_z_map_is():
 
 def test_without_statistics_the_score_is_the_error_map_s_and_there_is_no_z_map():
     image = np.arange(1000, dtype=np.float32).reshape(SHAPE)
-    error, zscore, score = Scorer(1.0, 0.01).of_subject(image, np.zeros_like(image), ALL, None)
+    error, zscore, score = Scorer(top_share=0.01).of_subject(image, np.zeros_like(image), ALL, None)
     assert zscore is None
     assert score == pytest.approx(error[9].ravel()[-10:].mean()) == pytest.approx(994.5)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mri3d.errors import UsageError
-from mri3d.training.split import PARTS, Split, keep_split, split_participants
+from mri3d.training.split import PARTS, Split, check_people, keep_split, split_participants
 
 SHARES = {"train": 0.6, "validation": 0.1, "calibration": 0.2, "test": 0.1}
 PEOPLE = [f"sub-{i:03d}" for i in range(100)]
@@ -138,3 +138,29 @@ def test_a_split_without_a_test_part_is_kept(tmp_path: Path):
     shares = {"train": 0.7, "validation": 0.1, "calibration": 0.2}
     first = keep_split(tmp_path / "split.json", PEOPLE, shares, 0)
     assert keep_split(tmp_path / "split.json", PEOPLE, shares, 0) == first
+
+
+def test_too_few_to_calibrate_are_told_of_with_the_number_it_takes():
+    shares = {"train": 0.6, "validation": 0.16, "calibration": 0.24}
+    check_people(PEOPLE[:19], shares, 0, None, least=5)
+    with pytest.raises(UsageError, match=r"at least 19 people, of whom 5 calibrate, found 16 people.*--folds"):
+        check_people(PEOPLE[:16], shares, 0, None, least=5)
+
+
+def test_folds_take_fewer_people_but_each_network_needs_some_to_train_and_to_validate():
+    shares = {"train": 0.68, "validation": 0.08, "calibration": 0.24}
+    check_people(PEOPLE[:7], shares, 0, None, least=5, folds=5)
+    for n, reason in ((4, "at least 5 people"), (6, "at least one participant for validation")):
+        with pytest.raises(UsageError, match=reason):
+            check_people(PEOPLE[:n], shares, 0, None, least=5, folds=5)
+
+
+def test_unusable_volumes_do_not_leave_too_few_to_calibrate(tmp_path: Path):
+    shares = {"train": 0.6, "validation": 0.16, "calibration": 0.24}
+    with pytest.raises(UsageError, match="at least 5 people to calibrate, found 4 usable"):
+        keep_split(tmp_path / "split.json", PEOPLE[:16], shares, 0, least_calibrated=5)
+    assert not (tmp_path / "split.json").exists()
+    stored = keep_split(tmp_path / "split.json", PEOPLE[:24], shares, 0, least_calibrated=5)
+    left = [person for person in PEOPLE[:24] if person not in stored.calibration[:2]]
+    with pytest.raises(UsageError, match="at least 5 people to calibrate, found 4 usable"):
+        keep_split(tmp_path / "split.json", left, shares, 0, least_calibrated=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mri3d import workflow
+from mri3d import detect
 
 
 def row(decision: str | None, warnings: str | None = None) -> dict[str, str | None]:
@@ -23,4 +23,4 @@ def row(decision: str | None, warnings: str | None = None) -> dict[str, str | No
     ],
 )
 def test_the_summary_counts_decisions_and_subjects_with_warnings(rows: list[dict[str, str | None]], words: str):
-    assert workflow._in_words(rows) == words
+    assert detect._in_words(rows) == words

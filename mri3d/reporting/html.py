@@ -1,0 +1,113 @@
+"""What all pages share: one HTML file each, which needs no network and says once what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from mri3d.volumes.atomic import atomic_write
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1b2126; --soft: #5c6770; --line: #dde2e6; --tint: #f4f6f8;
+  --link: #005a9c; --anomalous: #b3410e; --normal: #005a9c; --uncalibrated: #5c6770; --failed: #7a3e9d; }
+@media (prefers-color-scheme: dark) { :root { --paper: #101418; --ink: #e6eaed; --soft: #a3adb6; --line: #2c343b;
+  --tint: #181e24; --link: #7cc0f0; --anomalous: #f2855b; --normal: #7cc0f0; --uncalibrated: #a3adb6;
+  --failed: #cda4ee; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; }
+h3 { font-size: 1.05rem; margin: 0; overflow-wrap: anywhere; }
+p { margin: .4rem 0; } a { color: var(--link); } .soft { color: var(--soft); } .lead { font-size: 1.1rem; }
+a:focus-visible, button:focus-visible, .scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+.scroll { margin-top: 1.25rem; overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
+table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .45rem .8rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+tr:last-child > td { border-bottom: 0; } thead { background: var(--tint); } .number { text-align: right; }
+th, .number, td.state { white-space: nowrap; } td.name { min-width: 9rem; overflow-wrap: anywhere; }
+td.notes { min-width: 12rem; }
+th button { all: unset; cursor: pointer; } th button:hover { text-decoration: underline; }
+th[aria-sort=ascending] button::after { content: " \\2191"; }
+th[aria-sort=descending] button::after { content: " \\2193"; }
+.anomalous { color: var(--anomalous); } .normal { color: var(--normal); } .uncalibrated { color: var(--uncalibrated); }
+.failed { color: var(--failed); } .state { font-weight: 600; }
+article { margin: 1.25rem 0 2.5rem; padding-top: 1.25rem; border-top: 1px solid var(--line); }
+article img { display: block; width: 100%; height: auto; margin: .75rem 0; border-radius: .5rem; background: #101418; }
+ul.maps { display: flex; flex-wrap: wrap; gap: .3rem 1.25rem; list-style: none; margin: .5rem 0; padding: 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.25rem; margin: 0; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+code { font-size: .92em; background: var(--tint); padding: .05em .3em; border-radius: .25em; }
+footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+@media (max-width: 40rem) { body { padding-top: 1.25rem; }
+  dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem; } }
+@media print { article { break-inside: avoid; } }
+"""
+
+SORTING = """
+for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
+  const head = button.parentElement, body = head.closest("table").tBodies[0];
+  const up = head.getAttribute("aria-sort") !== "ascending";
+  const value = row => row.cells[head.cellIndex].dataset.value;
+  const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
+    : (up ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+  for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  body.append(...[...body.rows].sort((a, b) => order(value(a), value(b))));
+});
+"""
+
+
+def write_document(path: Path, title: str, header: str, main: str, style: str = "") -> None:
+    """Write a page.
+
+    Args:
+        path: where it goes.
+        title: plain text, of the browser's window.
+        header: HTML of the page's head.
+        main: HTML of the rest.
+        style: CSS beyond what all pages have.
+    """
+    content = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}{style}</style>
+</head>
+<body>
+<header>
+{header}
+</header>
+<main>
+{main}
+</main>
+<footer class="soft"><p>Research software, not a medical device: nothing here is a diagnosis.</p></footer>
+<script>{SORTING}</script>
+</body>
+</html>
+"""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8", errors="backslashreplace"))
+
+
+def scrolling_table(label: str, head: str, body: str) -> str:
+    """A table that scrolls by itself where it is too wide; ``head`` holds ``th`` elements, ``body`` rows."""
+    region = f'class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"'
+    return f"<div {region}><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
+
+
+def definitions(facts: Mapping[str, object]) -> str:
+    """Names with their values; a mapping as value is written as names with their values."""
+    pairs = ((escape(name.replace("_", " ")), escape(said(value))) for name, value in facts.items())
+    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in pairs)}</dl>"
+
+
+def said(value: object) -> str:
+    """A value of the provenance in words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {said(of)}" for name, of in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(said, value))
+    return str(value)
