@@ -134,7 +134,7 @@ def test_an_ensemble_s_z_map_is_the_mean_of_its_members_signed_ones(
         one = Detector.load(folder, "cpu").score(item).model
         normative = Normative.load(folder / "models")
         signed.append(normative.zscore(Scorer().residual(image, one.reconstruction, mask), mask)[mask])
-    assert np.corrcoef((signed[0] + signed[1]) / 2, signed[2])[0, 1] > 0.9
+    assert np.corrcoef((signed[0] + signed[1]) / 2, signed[2])[0, 1] > 0.85  # weights are smoothed
 
 
 def test_an_ensemble_wants_members_of_its_own_grid_and_none_that_knows_whom_it_is_calibrated_on(

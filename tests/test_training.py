@@ -190,7 +190,7 @@ def test_monai_verifies_and_exports(bundle, tmp_path):
         tmp_path, "ckpt_export", "network_def", "--filepath", exported, "--ckpt_file", bundle / "models" / "model.pt",
         "--meta_file", meta, "--config_file", config,
     )  # fmt: skip
-    image = torch.rand(1, 1, 32, 32, 32)
+    image = torch.rand(1, 1, 80, 96, 80)
     detector = Detector.load(bundle, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(exported)(image), detector._network(image), atol=1e-5, rtol=0)
