@@ -139,7 +139,7 @@ modalities_option = click.option(
 )
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
-    help="Change a key of the configuration, such as training.epochs=5; repeatable.",
+    help="Change a key of the configuration, such as min_ml=0.5; repeatable.",
 )
 resume_option = click.option("--resume", is_flag=True, help="Do only what is still missing.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
@@ -263,7 +263,7 @@ def calibrate(
 ) -> None:
     """Set a trained bundle's statistics and thresholds by the healthy volumes in INPUT, such as of another scanner.
 
-    Nobody in INPUT may have been among those the bundle was trained on.
+    Nobody in INPUT should have been among those the bundle was trained on: thresholds would come out too low.
     """
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
     from mri3d.controls import calibrate as run

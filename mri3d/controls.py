@@ -140,6 +140,8 @@ def _train_and_score(task: Training) -> None:
 def _keep_number(task: Training) -> None:
     """Hold a resumed run to the number of folds it was started with."""
     root, folds = task.root, task.folds
+    if (root / CONTROLS).exists():
+        raise UsageError(root, "a training to go on with", "one that is done", "Use the bundle")
     kept, begun_without = root / FOLDS, (root / SPLIT).exists()
     if not kept.exists() and begun_without:
         raise UsageError(root, "a bundle begun with --folds", "one begun without", "Leave --folds out, or --overwrite")

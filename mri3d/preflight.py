@@ -86,6 +86,10 @@ def check(task: Training, config: Mapping[str, Any]) -> None:
     if task.init is not None:
         _refuse_itself(task.init, task.root)
         recipes.refuse_other_preparation(task.init, config)
+        if recipes.network_of(task.init) != config["network_def"]:
+            expected = f"a network like that of {task.init}, whose weights it starts from"
+            found = str(config["network_def"]["_target_"]).rpartition(".")[2] + " or other settings of it"
+            raise UsageError("--init", expected, found, "Leave --recipe and --set network_def... out")
         calibrated = people if task.folds else split_participants(people, shares, seed, ages).calibration
         tell_of_known(calibrated, task.init)
 
@@ -101,6 +105,12 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     if config["scorer"]["_target_"] == f"{Scorer.__module__}.{Scorer.__qualname__}":
         Scorer(**{key: value for key, value in config["scorer"].items() if key != "_target_"})
     check_quantile(config["voxel_quantile"])
+    for key, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("learning_rate", 0)):
+        value = config["training"].get(key, least)
+        kinds = (int, float) if key == "learning_rate" else (int,)
+        if type(value) not in kinds or value < least:
+            expected = f"a {'number' if least == 0 else 'whole number'} from {least} on"
+            raise UsageError(f"training.{key}", expected, str(value), "Mend it")
 
 
 def _check_members(task: Training, config: Mapping[str, Any], people: Sequence[str]) -> None:

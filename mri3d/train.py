@@ -34,7 +34,7 @@ def train(task: Training) -> tuple[str, ...]:
         if (task.root / FOLDS).exists():
             raise UsageError(task.root, "--folds as when it was started", "none", "Give --folds with --resume")
         if (task.root / CONTROLS).exists():
-            raise UsageError(task.root, "a training to go on with", "one that is done, out of fold", "Use the bundle")
+            raise UsageError(task.root, "a training to go on with", "one that is done", "Use the bundle")
         workflow = open_training(task.source, task.root, task.device)
         with plain_errors():
             workflow.run()

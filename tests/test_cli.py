@@ -92,6 +92,9 @@ def test_train_refuses_unknown_recipe_and_key(tmp_path):
         ("voxel_quantile=99.9", "a share above 0 and below 1"),
         ("training.shares=0.5", "a share for each"),
         ("modalities=T1w", "one modality"),
+        ("training.epochs=abc", "a whole number from 1 on"),
+        ("training.epochs=0", "a whole number from 1 on"),
+        ("training.learning_rate=fast", "a number from 0 on"),
         ("device=cpu", "Use the option"),
     ],
 )

@@ -62,6 +62,7 @@ class OutputFolder:
         if existing not in EXISTING:
             raise UsageError("existing", " or ".join(EXISTING), repr(existing), "Mend the word")
         self._check_places()
+        self._check_inside()
         self._check_owner()
         standing = [subject.key for subject in subjects if os.path.exists(path_of(self.root, subject.key, SIDECAR))]
         if existing == "refuse" and (standing or (self.root / TABLE).exists()):
@@ -152,6 +153,15 @@ class OutputFolder:
                     found = f"a result that would replace {other}"
                     remedy = "Rename the input or choose another output folder"
                     raise UsageError(subject.reference, "results with names of their own", found, remedy)
+
+    def _check_inside(self) -> None:
+        """Refuse to follow a link out of the folder, which would put results beside data that are only linked to."""
+        root = os.path.realpath(self.root)
+        for folder in {path_of(self.root, subject.key, SIDECAR).parent for subject in self.subjects}:
+            real = os.path.realpath(folder)
+            if real != root and not real.startswith(root + os.sep):
+                remedy = "Choose another output folder"
+                raise UsageError(folder, "a folder within the output", f"a link to {real}", remedy)
 
     def _check_owner(self) -> None:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,13 @@ from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.volume import BoolArray, FloatArray
 
+logger = logging.getLogger(__name__)
+
 MIN_SUBJECTS = 5
 """Fewer people give no standard deviation worth a threshold."""
+
+FEW = 20
+"""Below that many a warning is due."""
 
 TAIL = (0.99, 0.995, 0.999)
 """Shares of healthy brain voxels whose z is kept, so that the tail can be compared with what is observed later."""
@@ -120,6 +126,11 @@ class Calibrator:
         if len(people) < MIN_SUBJECTS:
             expected = f"at least {MIN_SUBJECTS} calibration subjects"
             raise UsageError(root, expected, str(len(people)), "Give healthy volumes of more people")
+        if len(people) < FEW:
+            logger.warning(
+                "%d people calibrate %s: its thresholds are uncertain, one unusual control shifts them, and no p-value "
+                "can be below %.2g; %d or more are worth having", len(people), root, 1 / (len(people) + 1), FEW,
+            )  # fmt: skip
         sums = ResidualSums.of([r.values for r in residuals], [r.mask for r in residuals])
         models = Path(root) / "models"
         sums.normative(self.grid, self.scorer.standardise).save(models)

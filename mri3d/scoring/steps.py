@@ -65,6 +65,7 @@ class Decide(Stage):
             anomaly, components = find_components(
                 item["zscore"], case.volume.grid, self.calibration.voxel_threshold, self.min_ml
             )
+            warnings += self.calibration.doubts(item["zscore"][case.brain.mask])
         image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
         item["detection"] = Detection(
             subject=case.subject,

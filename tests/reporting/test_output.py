@@ -91,6 +91,17 @@ def test_a_subject_that_fails_keeps_nothing_of_an_earlier_run(study: Study) -> N
     assert "_zscore" not in (study.out / "report.html").read_text(encoding="utf-8").split("Open the maps")[0]
 
 
+def test_results_do_not_follow_a_link_out_of_the_folder(study: Study) -> None:
+    elsewhere = study.root / "data"
+    elsewhere.mkdir()
+    study.subjects.append(replace(study.add("sub-01_T1w"), folder=PurePosixPath("sub-01")))
+    study.out.mkdir(exist_ok=True)
+    (study.out / "sub-01").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="a folder within the output, found a link to"):
+        study.folder("overwrite")
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_subject_that_fails_keeps_its_warnings(study: Study) -> None:
     a = study.add("a")
     folder = study.folder()

@@ -149,3 +149,13 @@ def test_the_chain_is_guarded_like_the_preprocessing():
     found = Guarded([ScoreResidual(Scorer(), NORMATIVE), Decide(MODEL, CALIBRATION, 1.0)])(broken)
     assert "KeyError" in found["case"].error.found
     assert "detection" not in found
+
+
+def test_a_scan_that_departs_nearly_everywhere_is_told_of():
+    known = Calibration(CALIBRATION.scores, 6.0, 0.999, voxel_tail={"0.99": 3.0, "0.999": 6.0})
+    assert detect(item_of(lesion=0.3), known).warnings == ("odd header",)
+    unlike = item_of()
+    unlike["image"] = unlike["image"] * 1.4  # as another scanner's contrast
+    (_, told) = detect(unlike, known).warnings
+    assert told.startswith("100% of the brain depart") and "mri3d calibrate" in told
+    assert detect(unlike).warnings == ("odd header",)  # a calibration of old has no such level
