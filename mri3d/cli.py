@@ -229,7 +229,7 @@ def train(
     With --folds all volumes train and all are scored, each by a network that has not seen it: so a lab's controls serve
     as training set and as comparison group.
     """
-    from mri3d.bundle import find_bundle
+    from mri3d.bundle import CONTROLS, find_bundle
     from mri3d.controls import cross_fit
     from mri3d.preflight import Training
     from mri3d.train import train as run
@@ -239,7 +239,7 @@ def train(
     task = Training(source, output, recipe, device, settings, seed, modalities, existing, start, folds)
     excluded = run(task) if folds is None else cross_fit(task)
     if folds is not None:
-        _say(f"Every control's score: {output / 'models' / 'controls.json'}")
+        _say(f"Every control's score: {output / CONTROLS}")
     curve = output / "training" / "curve.png"
     if curve.exists():
         _say(f"Training curve: {curve}")
@@ -268,6 +268,7 @@ def calibrate(
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
     from mri3d.controls import calibrate as run
 
+    _refuse_options(settings, "device", "dataset_dir", "bundle_root")
     existing = _existing(False, overwrite)
     excluded = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, settings, existing)
     _say_bundle(output)

@@ -54,7 +54,7 @@ def calibrate(
     weights = weights_of(bundle)
     if bundle.resolve() == root.resolve():
         raise UsageError("--output", "another folder than the bundle's", str(root), "Name a new one")
-    people = _people(source, bundle)
+    _check_people(source, bundle)
     new = not root.exists()
     stands = refuse_if_there(root, existing, "Name another folder, or replace it with --overwrite")
     recipes.copy(bundle, root, overrides)  # refuses before anything is taken away
@@ -62,14 +62,15 @@ def calibrate(
         clear(root)
     (root / "models").mkdir(exist_ok=True)
     shutil.copyfile(weights, root / "models" / "model.pt")
-    # who trained stays on record, since an ensemble must not be calibrated on them
     known = known_to(bundle)
-    write_json(root / SPLIT, Split(known.train, known.validation, people).as_dict())
     try:
         with plain_errors():
             parser = open_training(source, root, device).parser
             prepared, calibrator = (parser.get_parsed_content(key) for key in ("prepared", "calibrator"))
-            calibrator.run(prepared.load(people), root, parser.get_parsed_content("preprocessing"))
+            usable = tuple(sorted(set(prepared.participants)))
+            # who trained stays on record, since an ensemble must not be calibrated on them
+            write_json(root / SPLIT, Split(known.train, known.validation, usable).as_dict())
+            calibrator.run(prepared.load(usable), root, parser.get_parsed_content("preprocessing"))
     except BaseException:
         # brains of people do not stay in a bundle, and half a bundle is none
         shutil.rmtree(root if new else root / "training" / "cache", ignore_errors=True)
@@ -77,19 +78,17 @@ def calibrate(
     return finish(root)
 
 
-def _people(source: Path, bundle: Path) -> tuple[str, ...]:
-    """The controls, by name.
+def _check_people(source: Path, bundle: Path) -> None:
+    """Refuse too few controls, and tell of those whom the bundle's training may have known.
 
     Raises:
         UsageError: too few.
     """
-    modalities = recipes.modalities_of(bundle)
-    people = tuple(sorted({subject.participant for subject in find_subjects(source, modalities)}))
+    people = sorted({subject.participant for subject in find_subjects(source, recipes.modalities_of(bundle))})
     if len(people) < MIN_SUBJECTS:
         expected = f"at least {MIN_SUBJECTS} people"
         raise UsageError(source, expected, str(len(people)), "Give healthy volumes of more people")
     tell_of_known(people, bundle)
-    return people
 
 
 def cross_fit(task: Training) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ def refuse_another(task: Training) -> None:
     if task.recipe is not None:
         wanted.append(("recipe", recipes.record_of(task.root)["recipe"], recipes.name_of(task.recipe)))
     for key, begun_with, value in wanted:
-        if value != begun_with and not (isinstance(value, Mapping) and {**(begun_with or {}), **value} == begun_with):
+        if recipes.over(begun_with, value) != begun_with:
             option = f"--set {key}" if key in task.overrides else f"--{key}"
             expected = f"what the training was begun with: {begun_with if begun_with is not None else 'none'}"
             raise UsageError(option, expected, str(value), "Leave it out, or begin anew with --overwrite")

@@ -212,7 +212,7 @@ def replace_key(config: dict[str, Any], key: str, value: Any) -> bool:
         node = node.get(name) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node:
         return False
-    node[last] = _over(node[last], value)
+    node[last] = over(node[last], value)
     return True
 
 
@@ -224,8 +224,8 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def _over(old: Any, new: Any) -> Any:
-    """A new value in place of an old one; of a mapping that names no target of its own, key by key."""
+def over(old: Any, new: Any) -> Any:
+    """A new value set over an old one: whole, or key by key if it is a mapping that names no target of its own."""
     if isinstance(old, Mapping) and isinstance(new, Mapping) and "_target_" not in new:
         return {**old, **new}
     return new
@@ -279,7 +279,7 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     for part in parts:
         for key, value in part.items():
             if key != "imports":
-                merged[key] = _over(merged.get(key), value)
+                merged[key] = over(merged.get(key), value)
     return merged
 
 

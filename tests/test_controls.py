@@ -67,8 +67,9 @@ def read(root: Path, name: str) -> object:
 
 def test_a_recalibrated_bundle_keeps_the_weights_and_takes_everyone_as_a_control(bundle: Path, tmp_path: Path):
     other = make(tmp_path / "other", ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"], brightness=1.1)
+    (other / "sub-26_T1w.nii.gz").write_text("no volume")
     root = tmp_path / "recalibrated"
-    mri3d("calibrate", other, "-o", root, "--bundle", bundle, "--set", "min_ml=0.7")
+    mri3d("calibrate", other, "-o", root, "--bundle", bundle, "--set", "min_ml=0.7", exit_code=1)
     assert (root / "models" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
     assert read(root, "split.json")["calibration"] == ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"]
     assert len(read(root, "calibration.json")["scores"]) == 6

@@ -228,7 +228,7 @@ def _froc(figure: Figure, scans: Sequence[Scan], metrics: Mapping[str, Any]) -> 
         axes.vlines(false, *share.ci95, color=INK, linewidth=1.2)
     end = max(false * 1.2, min(float(curve.false_findings[-1]), MOST_FALSE), 1.0)
     axes.set_xlim(-0.02 * end, end)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _dice_by_size(figure: Figure, numbers: Sequence[Mapping[str, float]]) -> None:
@@ -240,6 +240,7 @@ def _dice_by_size(figure: Figure, numbers: Sequence[Mapping[str, float]]) -> Non
             axes.axvline(edge, color="#999999", linestyle=":", linewidth=1)
     axes.set_ylim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
 
 
 def _estimate(estimate: Any) -> str:

@@ -156,12 +156,10 @@ class OutputFolder:
 
     def _check_inside(self) -> None:
         """Refuse to follow a link out of the folder, which would put results beside data that are only linked to."""
-        root = os.path.realpath(self.root)
         for folder in {path_of(self.root, subject.key, SIDECAR).parent for subject in self.subjects}:
-            real = os.path.realpath(folder)
-            if real != root and not real.startswith(root + os.sep):
-                remedy = "Choose another output folder"
-                raise UsageError(folder, "a folder within the output", f"a link to {real}", remedy)
+            if not folder.resolve().is_relative_to(self.root.resolve()):
+                found, remedy = f"a link to {folder.resolve()}", "Choose another output folder"
+                raise UsageError(folder, "a folder within the output", found, remedy)
 
     def _check_owner(self) -> None:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
