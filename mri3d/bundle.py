@@ -29,7 +29,7 @@ FOLDS = Path("training", "folds.json")
 """How many folds a cross-fitting has, while it lasts."""
 
 CALIBRATION = "calibration.json"
-STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz")
+STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
 
 
 def shipped() -> tuple[str, ...]:

@@ -133,7 +133,7 @@ def test_an_ensemble_s_z_map_is_the_mean_of_its_members_signed_ones(
     for folder in (*members, root):
         one = Detector.load(folder, "cpu").score(item).model
         normative = Normative.load(folder / "models")
-        signed.append(normative.zscore(Scorer().residual(image, one.reconstruction, mask), mask)[mask])
+        signed.append(normative.standardise(Scorer().residual(image, one.reconstruction, mask), mask)[mask])
     assert np.corrcoef((signed[0] + signed[1]) / 2, signed[2])[0, 1] > 0.85  # weights are smoothed
 
 

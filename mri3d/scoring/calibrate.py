@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from tqdm import tqdm
 from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
-from mri3d.scoring.normative import ResidualSums
+from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
+from mri3d.scoring.tail import TailCounts
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -132,13 +133,16 @@ class Calibrator:
                 "can be below %.2g; %d or more are worth having", len(people), root, 1 / (len(people) + 1), FEW,
             )  # fmt: skip
         sums = ResidualSums.of([r.values for r in residuals], [r.mask for r in residuals])
+        departures = self._leave_one_out(sums, list(people.values()))
+        counts = TailCounts.of([np.concatenate(scans) for scans in departures])
+        normative = replace(sums.normative(self.grid, self.scorer.standardise), tail=counts.tail())
         models = Path(root) / "models"
-        sums.normative(self.grid, self.scorer.standardise).save(models)
-        scores, voxels = self._leave_one_out(sums, list(people.values()))
+        normative.save(models)
+        voxels = _zscores(normative, counts, departures)
         levels = sorted({*TAIL, self.voxel_quantile})
         tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
         calibration = Calibration(
-            scores=tuple(scores),
+            scores=tuple(max(self.scorer.value(scan) for scan in scans) for scans in departures),
             voxel_threshold=tail[str(self.voxel_quantile)],
             voxel_quantile=self.voxel_quantile,
             voxel_tail=tail,
@@ -149,15 +153,22 @@ class Calibrator:
 
     def _leave_one_out(
         self, sums: ResidualSums, people: Sequence[Sequence[HealthyResidual]]
-    ) -> tuple[list[float], FloatArray]:
-        """Each person's score, the largest of their scans', and z at all brain voxels of all."""
-        scores, voxels = [], []
+    ) -> list[list[FloatArray]]:
+        """How far the brain voxels of each person's scans depart by the statistics of all others."""
+        departures = []
         for scans in people:
             others = sums
             for scan in scans:
                 others = others.without(scan.values, scan.mask)
             normative = others.normative(self.grid, self.scorer.standardise)
-            zscores = [self.scorer.zscore(scan.values, scan.mask, normative) for scan in scans]
-            scores.append(max(self.scorer.value(z, scan.mask) for z, scan in zip(zscores, scans, strict=True)))
-            voxels += [z[scan.mask] for z, scan in zip(zscores, scans, strict=True)]
-        return scores, np.concatenate(voxels)
+            departures.append([self.scorer.departure(s.values, s.mask, normative)[s.mask] for s in scans])
+        return departures
+
+
+def _zscores(normative: Normative, counts: TailCounts, departures: Sequence[Sequence[FloatArray]]) -> FloatArray:
+    """z at all brain voxels of all people, each by the tail of all others."""
+    voxels = []
+    for scans in departures:
+        own = np.concatenate(scans)
+        voxels.append(replace(normative, tail=counts.without(own).tail()).zscore(own))
+    return np.concatenate(voxels)

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from mri3d.errors import BundleError
 from mri3d.grid import Grid
+from mri3d.scoring.tail import Tail
 from mri3d.volumes.atomic import atomic_write
 from mri3d.volumes.volume import BoolArray, FloatArray
 
@@ -28,6 +29,8 @@ MEAN_PRIOR_SUBJECTS = 2
 FLOOR = 0.3
 """Smallest standard deviation, as a share of the brain's median."""
 
+TAIL = "residual_tail.json"
+
 Array64 = npt.NDArray[np.float64]
 
 
@@ -39,18 +42,31 @@ class Normative:
         mean: (X, Y, Z) float32.
         std: (X, Y, Z) float32, positive everywhere.
         grid: the model grid.
+        tail: how far healthy voxels depart in these units; None where that is not known.
     """
 
     mean: FloatArray
     std: FloatArray
     grid: Grid
+    tail: Tail | None = None
 
-    def zscore(self, residual: FloatArray, mask: BoolArray) -> FloatArray:
-        """Signed z of a residual, positive where brighter than in healthy subjects; 0 outside the brain."""
+    def standardise(self, residual: FloatArray, mask: BoolArray) -> FloatArray:
+        """A residual in standard deviations, positive where brighter than in healthy subjects; 0 outside the brain."""
         return np.where(mask, (residual - self.mean) / self.std, 0).astype(np.float32)
 
+    def zscore(self, departure: FloatArray) -> FloatArray:
+        """z of an unsigned departure of :meth:`standardise`.
+
+        Residuals of healthy brains have far heavier tails than a normal distribution; with the ``tail`` known, a z is
+        as rare among healthy voxels as in a normal distribution.
+        """
+        return departure if self.tail is None else self.tail.normal(departure)
+
     def save(self, folder: Path) -> None:
-        """Write ``residual_mean.nii.gz`` and ``residual_std.nii.gz``, which lie on the template in any viewer."""
+        """Write ``residual_mean.nii.gz`` and ``residual_std.nii.gz``, which lie on the template in any viewer.
+
+        And ``residual_tail.json``, if it is known.
+        """
         for name, data in (("mean", self.mean), ("std", self.std)):
             with atomic_write(folder / f"residual_{name}.nii.gz") as path:
                 image = nib.Nifti1Image(data.astype(np.float32), self.grid.affine)
@@ -58,13 +74,15 @@ class Normative:
                 # 16 bits hold a residual to 1e-4 of its range, and half the size
                 image.set_data_dtype(np.int16)
                 nib.save(image, path)
+        if self.tail is not None:
+            self.tail.save(folder / TAIL)
 
     @classmethod
     def load(cls, folder: Path) -> Normative:
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleError: a file is missing or unreadable.
+            BundleError: a file is unreadable, or one of the two volumes missing.
         """
         try:
             mean, std = (nib.Nifti1Image.from_filename(folder / f"residual_{name}.nii.gz") for name in ("mean", "std"))
@@ -76,7 +94,8 @@ class Normative:
                 str(error),
                 "Train the bundle again, or restore the file",
             ) from error
-        return cls(arrays[0], arrays[1], Grid(arrays[0].shape, mean.affine))
+        tail = Tail.load(folder / TAIL) if (folder / TAIL).exists() else None
+        return cls(arrays[0], arrays[1], Grid(arrays[0].shape, mean.affine), tail)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ class Scorer:
         measure: what the residual is, the ``difference`` of image and reconstruction or, by ``ssim``, their lack of
             structural similarity.
         smoothing: of the residual, standard deviation in voxels of the model grid; of several the results are averaged.
-        top_share: share of the brain's voxels with the largest z whose mean is the subject's score.
+        top_share: share of the brain's voxels with the largest departures, whose mean is the subject's score.
         standardise: by the mean and spread of healthy residuals at each ``voxel``, or by their spread over the whole
             ``brain``, which only gives the residual a scale.
         direction: what counts as abnormal: voxels that are ``bright``, ``dark``, or ``both``, against what is expected.
@@ -62,23 +62,25 @@ class Scorer:
         measure = dissimilarity if self.measure == "ssim" else difference
         return smooth(measure(image, reconstruction, mask), mask, self.widths)
 
-    def zscore(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
-        """The z-map of a residual of :meth:`residual`: (X, Y, Z), at least 0, larger is more abnormal."""
-        z = normative.zscore(residual, mask)
+    def departure(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
+        """How far a residual of :meth:`residual` departs, in healthy standard deviations.
+
+        (X, Y, Z), at least 0, larger is more abnormal; :meth:`Normative.zscore` makes it a z-map.
+        """
+        signed = normative.standardise(residual, mask)
         match self.direction:
             case "both":
-                return np.abs(z)
+                return np.abs(signed)
             case "bright":
-                return np.maximum(z, 0)
+                return np.maximum(signed, 0)
             case "dark":
-                return np.maximum(-z, 0)
+                return np.maximum(-signed, 0)
 
-    def value(self, values: FloatArray, mask: BoolArray) -> float:
-        """The subject's score: the mean of the largest ``top_share`` of a map's values inside the brain.
+    def value(self, inside: FloatArray) -> float:
+        """The subject's score: the mean of the largest ``top_share`` of the departures at the voxels of the brain.
 
         A lesion of half a millilitre fills it.
         """
-        inside = values[mask]
         if inside.size == 0:
             return 0.0
         top = max(1, round(inside.size * self.top_share))
@@ -91,9 +93,12 @@ class Scorer:
         mask: BoolArray,
         normative: Normative | None,
     ) -> tuple[FloatArray, FloatArray | None, float]:
-        """Error map, z-map and score; without statistics no z-map, and the score is that of the error map."""
+        """Error map, z-map and score; without statistics no z-map, and the score is that of the error map.
+
+        The score is taken before departures become z: there the few that are largest by far count for what they are.
+        """
         error = np.abs(difference(image, reconstruction, mask))
         if normative is None:
-            return error, None, self.value(error, mask)
-        zscore = self.zscore(self.residual(image, reconstruction, mask), mask, normative)
-        return error, zscore, self.value(zscore, mask)
+            return error, None, self.value(error[mask])
+        departure = self.departure(self.residual(image, reconstruction, mask), mask, normative)
+        return error, normative.zscore(departure), self.value(departure[mask])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SimpleInferer
+from scipy.stats import norm
 from torch import nn
 
 from mri3d.errors import UsageError
@@ -17,6 +18,7 @@ from mri3d.scoring.calibrate import Calibrator
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
+from mri3d.scoring.tail import TailCounts
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
 
@@ -60,50 +62,83 @@ def arrays(items: list[Item]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [item["image"][0].numpy() for item in items], [item["mask"][0].numpy() for item in items]
 
 
+def departures_alone(items: list[Item], scorer: Scorer) -> list[np.ndarray]:
+    """Of each subject's brain voxels, by statistics in which it has no part."""
+    images, masks = arrays(items)
+    zeros = np.zeros(GRID.shape, np.float32)
+    residuals = [scorer.residual(image, zeros, mask) for image, mask in zip(images, masks, strict=True)]
+    found = []
+    for i, (residual, mask) in enumerate(zip(residuals, masks, strict=True)):
+        others = ResidualSums.of(residuals[:i] + residuals[i + 1 :], masks[:i] + masks[i + 1 :]).normative(GRID)
+        found.append(np.abs(others.standardise(residual, mask))[mask])
+    return found
+
+
+def zscores_of(subjects: list[Item], normative: Normative) -> list[np.ndarray]:
+    """At the brain voxels of unsmoothed residuals."""
+    return [normative.zscore(np.abs(normative.standardise(i, m)))[m] for i, m in zip(*arrays(subjects), strict=True)]
+
+
+def scores_of(subjects: list[Item], normative: Normative, scorer: Scorer) -> list[float]:
+    zeros = np.zeros(GRID.shape, np.float32)
+    return [scorer.of_subject(image, zeros, mask, normative)[2] for image, mask in zip(*arrays(subjects), strict=True)]
+
+
 def test_scores_and_threshold_are_those_of_leaving_each_subject_out(tmp_path: Path):
     scorer = Scorer(smoothing=0.8, top_share=0.002)
     items = healthy(6, seed=1)
     items[2]["image"][0, 14, 14, 14] = 40.0  # an outlier that would widen its own yardstick
     found = calibrator(scorer).run(items, tmp_path, CHAIN)
-    images, masks = arrays(items)
-    zeros = np.zeros(GRID.shape, np.float32)
-    residuals = [scorer.residual(image, zeros, mask) for image, mask in zip(images, masks, strict=True)]
-    voxels, scores = [], []
-    for i, (residual, mask) in enumerate(zip(residuals, masks, strict=True)):
-        others = ResidualSums.of(residuals[:i] + residuals[i + 1 :], masks[:i] + masks[i + 1 :]).normative(GRID)
-        zscore = np.abs(others.zscore(residual, mask))
-        scores.append(scorer.value(zscore, mask))
-        voxels.append(zscore[mask])
-    assert found.scores == pytest.approx(scores, rel=1e-4)
-    assert found.voxel_threshold == pytest.approx(np.quantile(np.concatenate(voxels), QUANTILE), rel=1e-4)
-    everyone = ResidualSums.of(residuals, masks).normative(GRID)
-    own = [scorer.value(np.abs(everyone.zscore(r, m)), m) for r, m in zip(residuals, masks, strict=True)]
-    assert found.scores[2] > 1.5 * own[2]
+    departures = departures_alone(items, scorer)
+    everyone = TailCounts.of(departures)
+    zscores = []
+    for one in departures:
+        tail = everyone.without(one).tail()
+        assert tail is not None
+        zscores.append(tail.normal(one))
+    assert found.scores == pytest.approx([scorer.value(one) for one in departures], rel=1e-4)
+    assert found.voxel_threshold == pytest.approx(np.quantile(np.concatenate(zscores), QUANTILE), rel=1e-4)
+    assert found.scores[2] > 1.5 * scores_of(items, Normative.load(tmp_path / "models"), scorer)[2]
 
 
 def test_the_outlier_s_score_is_what_it_would_get_as_a_new_subject(tmp_path: Path):
     items = healthy(6, seed=2)
     items[0]["image"][0, 14, 14, 14] = 30.0
-    with_it = calibrator(Scorer(smoothing=0.0, top_share=1e-9)).run(items, tmp_path / "with", CHAIN)
-    calibrator(Scorer(smoothing=0.0, top_share=1e-9)).run(items[1:], tmp_path / "without", CHAIN)
-    normative = Normative.load(tmp_path / "without" / "models")
-    image, mask = items[0]["image"][0].numpy(), items[0]["mask"][0].numpy()
-    assert with_it.scores[0] == pytest.approx(float(np.abs(normative.zscore(image, mask)).max()), rel=1e-3)
+    scorer = Scorer(smoothing=0.0, top_share=1e-9)
+    with_it = calibrator(scorer).run(items, tmp_path / "with", CHAIN)
+    calibrator(scorer).run(items[1:], tmp_path / "without", CHAIN)
+    alone = scores_of(items[:1], Normative.load(tmp_path / "without" / "models"), scorer)
+    assert with_it.scores[0] == pytest.approx(alone[0], rel=1e-3)
 
 
 def test_the_voxel_threshold_holds_on_fresh_subjects_where_the_naive_one_does_not(tmp_path: Path):
     items = healthy(8, seed=3)
     found = calibrator(Scorer(smoothing=0.0)).run(items, tmp_path, CHAIN)
-    normative = Normative.load(tmp_path / "models")
-
-    def voxels(subjects: list[Item]) -> np.ndarray:
-        return np.concatenate([np.abs(normative.zscore(i, m))[m] for i, m in zip(*arrays(subjects), strict=True)])
-
-    fresh = voxels(healthy(30, seed=4))
+    everyone = Normative.load(tmp_path / "models")
+    fresh = np.concatenate(zscores_of(healthy(30, seed=4), everyone))
     asked = 1 - QUANTILE
     assert asked / 1.3 < (fresh > found.voxel_threshold).mean() < asked * 1.3
-    naive = np.quantile(voxels(items), QUANTILE)
+    naive = np.quantile(np.concatenate(zscores_of(items, everyone)), QUANTILE)
     assert (fresh > naive).mean() > asked * 5
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_a_z_is_as_rare_in_fresh_brains_as_in_a_normal_distribution_however_heavy_the_residuals_tails(
+    tmp_path: Path, power: int
+):
+    def skewed(n: int, seed: int) -> list[Item]:
+        items = healthy(n, seed)
+        for item in items:
+            item["image"] = item["image"] ** power
+        return items
+
+    found = calibrator(Scorer(smoothing=0.0)).run(skewed(20, seed=3), tmp_path, CHAIN)
+    fresh = np.concatenate(zscores_of(skewed(30, seed=4), Normative.load(tmp_path / "models")))
+    for share in (0.5, 0.9, 0.99, 0.999):
+        z = norm.isf((1 - share) / 2)
+        assert np.mean(fresh > z) == pytest.approx(1 - share, rel=0.15)
+        if str(share) in found.voxel_tail:
+            assert found.voxel_tail[str(share)] == pytest.approx(z, rel=0.01)
 
 
 def test_scores_of_fresh_subjects_look_like_the_calibration_s_own(tmp_path: Path):
@@ -111,7 +146,7 @@ def test_scores_of_fresh_subjects_look_like_the_calibration_s_own(tmp_path: Path
     scorer = Scorer(smoothing=0.0, top_share=0.01)
     found = calibrator(scorer).run(items, tmp_path, CHAIN)
     normative = Normative.load(tmp_path / "models")
-    fresh = [scorer.value(np.abs(normative.zscore(i, m)), m) for i, m in zip(*arrays(healthy(60, seed=6)), strict=True)]
+    fresh = scores_of(healthy(60, seed=6), normative, scorer)
     p = np.array([found.judge(score).p_value for score in fresh])
     assert 0.35 < p.mean() < 0.65
     assert (p <= 0.1).mean() < 0.25
@@ -146,7 +181,7 @@ def test_no_scan_is_scored_by_statistics_that_hold_another_scan_of_the_same_pers
     others = [item for i, item in enumerate(items) if i not in (1, 4)]
     calibrator(scorer).run(others, tmp_path / "others", CHAIN)
     normative = Normative.load(tmp_path / "others" / "models")
-    both = [float(np.abs(normative.zscore(i, m)).max()) for i, m in zip(*arrays([items[1], items[4]]), strict=True)]
+    both = scores_of([items[1], items[4]], normative, scorer)
     assert len(found.scores) == 6  # people, so that the p-value's n counts them
     assert found.scores[1] == pytest.approx(max(both), rel=1e-3)
     assert found.judge(1e9).p_value == pytest.approx(1 / 7)

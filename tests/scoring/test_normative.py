@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from mri3d.errors import BundleError
 from mri3d.grid import Grid
 from mri3d.scoring.normative import MEAN_PRIOR_SUBJECTS, PRIOR_SUBJECTS, PRIOR_WIDTH, Normative, ResidualSums
+from mri3d.scoring.tail import Tail
 
 GRID = Grid.centred((12, 14, 12), 2.0, (0.0, -17.0, 5.0))
 
@@ -90,7 +92,7 @@ def test_a_voxel_with_next_to_no_variance_keeps_a_floor():
         residual[3:9, 3:11, 3:9] = 0.1  # as if copied by the network
     found = ResidualSums.of(residuals, masks).normative(GRID)
     assert found.std.min() > 0.1
-    assert (np.abs(found.zscore(residuals[0], masks[0])) < 20).all()
+    assert (np.abs(found.standardise(residuals[0], masks[0])) < 20).all()
 
 
 def test_std_is_positive_even_where_nobody_has_brain_and_nothing_varies():
@@ -109,13 +111,13 @@ def test_statistics_of_nobody_are_refused():
         ResidualSums.of([], [])
 
 
-def test_z_is_positive_where_brighter_and_zero_outside_the_brain():
+def test_a_departure_is_positive_where_brighter_and_zero_outside_the_brain():
     mean, std = np.full(GRID.shape, 0.5, np.float32), np.full(GRID.shape, 0.25, np.float32)
     residual = np.full(GRID.shape, 0.5, np.float32)
     residual[2], residual[3] = 1.5, -0.5
     mask = np.ones(GRID.shape, bool)
     mask[5:] = False
-    found = Normative(mean, std, GRID).zscore(residual, mask)
+    found = Normative(mean, std, GRID).standardise(residual, mask)
     assert found.dtype == np.float32
     assert (found[2] == 4).all()
     assert (found[3] == -4).all()
@@ -135,6 +137,19 @@ def test_saved_and_loaded_it_is_exact_to_a_fraction_of_the_std(tmp_path: Path, s
     image = nib.load(tmp_path / "residual_std.nii.gz")
     assert image.header.get_xyzt_units()[0] == "mm"
     assert (image.affine == GRID.affine).all()
+
+
+def test_the_tail_is_kept_with_them_where_it_is_known(tmp_path: Path):
+    kept = ResidualSums.of(*cohort(8)).normative(GRID)
+    tail = Tail(np.array([0.5, 2.0, 7.5]), np.array([0.5, 0.1, 0.001]))
+    replace(kept, tail=tail).save(tmp_path)
+    found = Normative.load(tmp_path)
+    departures = np.linspace(0, 30, 100, dtype=np.float32)
+    assert (found.zscore(departures) == tail.normal(departures)).all()
+    assert kept.zscore(departures) is departures
+    (tmp_path / "residual_tail.json").write_text('{"levels": [1, 1], "shares": [0.5, 0.1]}')
+    with pytest.raises(BundleError, match=r"residual_tail\.json.*levels that do not rise"):
+        Normative.load(tmp_path)
 
 
 def test_constant_statistics_survive_16_bits(tmp_path: Path):

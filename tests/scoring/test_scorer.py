@@ -10,6 +10,7 @@ from mri3d.grid import Grid
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.residual import dissimilarity
 from mri3d.scoring.scorer import Scorer
+from mri3d.scoring.tail import Tail
 
 SHAPE = (10, 10, 10)
 ALL = np.ones(SHAPE, bool)
@@ -17,22 +18,23 @@ ALL = np.ones(SHAPE, bool)
 
 def test_the_score_is_the_mean_of_the_largest_share():
     values = np.random.default_rng(0).permutation(1000).reshape(SHAPE).astype(np.float32)
-    assert Scorer(top_share=0.01).value(values, ALL) == pytest.approx(np.arange(990, 1000).mean())
-    assert Scorer(top_share=1.0).value(values, ALL) == pytest.approx(values.mean())
+    assert Scorer(top_share=0.01).value(values[ALL]) == pytest.approx(np.arange(990, 1000).mean())
+    assert Scorer(top_share=1.0).value(values[ALL]) == pytest.approx(values.mean())
 
 
 def test_at_least_one_voxel_counts_and_an_empty_brain_scores_zero():
     values = np.arange(1000, dtype=np.float32).reshape(SHAPE)
-    assert Scorer(top_share=1e-6).value(values, ALL) == 999
-    assert Scorer().value(values, ~ALL) == 0
+    assert Scorer(top_share=1e-6).value(values[ALL]) == 999
+    assert Scorer().value(values[~ALL]) == 0
 
 
 def test_what_lies_outside_the_brain_does_not_score():
-    values = np.ones(SHAPE, np.float32)
-    values[0] = 1e6
-    mask = ALL.copy()
-    mask[0] = False
-    assert Scorer(top_share=0.5).value(values, mask) == 1
+    image, mask = np.ones(SHAPE, np.float32), ALL.copy()
+    image[0], mask[0] = 1e6, False
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)))
+    for statistics in (normative, None):
+        scorer = Scorer(smoothing=0.0, top_share=0.5)
+        assert scorer.of_subject(image, np.zeros(SHAPE, np.float32), mask, statistics)[2] == 1
 
 
 def test_a_subject_s_maps_and_score_belong_together():
@@ -51,7 +53,17 @@ def test_what_counts_as_abnormal_may_be_bright_or_dark_alone():
     z = (residual - 0.5) / 2
     wanted = {"both": np.abs(z), "bright": np.maximum(z, 0), "dark": np.maximum(-z, 0)}
     for direction, expected in wanted.items():
-        assert Scorer(direction=direction).zscore(residual, ALL, normative) == pytest.approx(expected, abs=1e-6)
+        assert Scorer(direction=direction).departure(residual, ALL, normative) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_z_map_is_as_rare_as_it_says_and_the_score_is_not_of_z():
+    image = np.zeros(SHAPE, np.float32)
+    image[2, 3, 4] = 3.0
+    tail = Tail(np.array([1.0, 3.0]), np.array([0.2, 0.01]))
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)), tail)
+    _, zscore, score = Scorer(smoothing=0.0, top_share=0.001).of_subject(image, np.zeros_like(image), ALL, normative)
+    assert zscore == pytest.approx(np.where(image > 0, 2.5758, 0), abs=1e-3)
+    assert score == pytest.approx(3)
 
 
 @pytest.mark.parametrize("setting", [{"direction": "up"}, {"standardise": "region"}, {"measure": "mse"}])
