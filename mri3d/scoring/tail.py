@@ -53,8 +53,8 @@ class Tail:
     def normal(self, departure: FloatArray) -> FloatArray:
         """The z whose absolute value a normal variable exceeds as rarely as healthy voxels exceed the departure.
 
-        So 1 % of healthy voxels lie above 2.58 and 0.1 % above 3.29, whatever the residuals' own distribution. The order
-        of voxels stays as it is.
+        So 1 % of healthy voxels lie above 2.58 and 0.1 % above 3.29, whatever the residuals' own distribution. Voxels
+        keep their order.
 
         Args:
             departure: of any shape, at least 0.
@@ -63,7 +63,7 @@ class Tail:
         beyond = departure > self.levels[-1]
         ratio = departure[beyond].astype(np.float64) / self.levels[-1]
         z[beyond] = _two_sided(np.log(self.shares[-1]) - self.exponent * np.log(ratio))
-        return z.astype(np.float32)
+        return np.asarray(z, dtype=np.float32)
 
     def save(self, path: Path) -> None:
         """Write levels and shares as JSON."""
