@@ -302,6 +302,24 @@ def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], o
 
 
 @main.command(cls=Command)
+@input_argument
+@output_option
+@click.option("--overwrite", is_flag=True, help="Replace the slices of an earlier export.")
+@modalities_option
+def slices(source: Path, output: Path, overwrite: bool, modalities: list[str] | None) -> None:
+    """Write the axial slices of the volumes in INPUT for studies in 2D.
+
+    Each is a 128 x 128 float32 array in [0, 1], NAME_slices/slice_KKK.npy; the top and bottom 15 % and empty ones are
+    left out. slices.csv lists them, NAME_slices.json tells how to put them back.
+    """
+    from mri3d.slices import export
+
+    count, failures = export(source, output, modalities or ["T1w"], overwrite)
+    _say(f"{count} slices\nIndex: {output / 'slices.csv'}")
+    _report_failures(failures)
+
+
+@main.command(cls=Command)
 @click.option(
     "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for volumes and results.",

@@ -296,7 +296,9 @@ def _metadata(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         kept = json.loads(own.read_text(encoding="utf-8"))
         base.update({key: kept[key] for key in ("version", "changelog", "name", "description") if key in kept})
     base["required_packages_version"] = {**base["required_packages_version"], "mri3d": __version__}
-    modalities, shape = config["modalities"], config["grid"]["shape"]
+    modalities = config["modalities"]
+    # a network of two dimensions sees axial slices, along the first two axes
+    shape = config["grid"]["shape"][: config["network_def"].get("spatial_dims", 3)]
     for side, entry in (("inputs", "image"), ("outputs", "pred")):
         data = base["network_data_format"][side][entry]
         data.update(num_channels=len(modalities), spatial_shape=list(shape))

@@ -28,6 +28,7 @@ LAYERS = {
     "workflow": 6,
     "preflight": 7,
     "detect": 8,
+    "slices": 8,
     "detector": 8,
     "train": 8,
     "controls": 8,

@@ -14,7 +14,7 @@ from monai.bundle import ckpt_export, verify_net_in_out
 
 from mri3d.cli import main
 from mri3d.detector import Detector
-from mri3d.recipe import merge, recipes
+from mri3d.recipe import config_of, merge, network_of, recipes
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
 from tests.brains import CENTRE, FOV, brain_on
@@ -94,6 +94,9 @@ def test_it_detects_and_evaluates(bundle: Path, healthy: Path, tmp_path: Path):
     assert detected.exit_code == 0, detected.output
     sidecar = json.loads((output / "sub-03_T1w.json").read_text())
     assert sidecar["decision"] in ("normal", "anomalous")
+    slicewise = config_of(bundle)["slicewise"]
+    assert (output / "sub-03_T1w_slices.csv").exists() == bool(sidecar["slices"]) == slicewise
+    assert all(score["threshold"] > 0 for score in sidecar["slices"][3:-3])
     zscore = nib.load(output / "sub-03_T1w_zscore.nii.gz")
     assert zscore.shape == GRID.shape
     assert np.isfinite(zscore.get_fdata()).all()
@@ -107,7 +110,9 @@ def test_monai_verifies_and_exports_it(bundle: Path, tmp_path: Path):
     exported = tmp_path / "model.ts"
     weights = str(bundle / "models" / "model.pt")
     ckpt_export("network_def", filepath=str(exported), ckpt_file=weights, meta_file=meta, config_file=config)
-    assert torch.jit.load(str(exported))(torch.rand(1, 1, *SMALL["grid.shape"])).shape == (1, 1, *SMALL["grid.shape"])
+    shape = json.loads(Path(meta).read_text())["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    assert shape == SMALL["grid.shape"][: network_of(bundle).get("spatial_dims", 3)]
+    assert torch.jit.load(str(exported))(torch.rand(1, 1, *shape)).shape == (1, 1, *shape)
 
 
 @pytest.fixture(scope="module")

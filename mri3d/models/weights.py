@@ -33,6 +33,15 @@ def save_network(network: nn.Module, path: Path | str) -> None:
             target.writestr(ZipInfo(entry.filename), source.read(entry), ZIP_DEFLATED)
 
 
+def place(network: Network, device: torch.device | str) -> Network:
+    """Bring a network to where it is to be trained, its weights in the order in which convolutions are quickest."""
+    ranks = {tensor.dim() for tensor in network.state_dict().values()}
+    # torch knows one such order for weights of 2D networks, another for those of 3D ones
+    order = torch.channels_last_3d if 5 in ranks else torch.channels_last
+    network.to(device, memory_format=order)  # type: ignore[call-overload]  # which torch documents but does not declare
+    return network
+
+
 def load_network(network: Network, path: Path | str, device: torch.device | str = "cpu") -> Network:
     """Fill a network with a bare state dict and make it ready for inference.
 

@@ -20,7 +20,7 @@ MAPS = {
     "error": Map("error map", "mri3d |x - x_hat|, normalised intensity"),
     "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
 }
-SIDECAR, PICTURE = ".json", ".png"
+SIDECAR, PICTURE, SLICES = ".json", ".png", "_slices.csv"
 TABLE, RUN, REPORT = "results.csv", "run.json", "report.html"
 
 
@@ -29,7 +29,7 @@ def ending_of(kind: str) -> str:
     return f"_{kind}.nii.gz"
 
 
-ENDINGS = (SIDECAR, PICTURE, *map(ending_of, MAPS))
+ENDINGS = (SIDECAR, PICTURE, SLICES, *map(ending_of, MAPS))
 """The sidecar comes first: while it stands, so does all that it tells of."""
 
 
@@ -38,9 +38,18 @@ def path_of(root: Path, key: str, ending: str) -> Path:
     return root / f"{key}{ending}"
 
 
+def slice_picture(root: Path, key: str, index: int) -> Path:
+    """Where the picture of a slice lies: in a folder of the subject's own."""
+    return root / f"{key}_slices" / f"slice_{index:03}.png"
+
+
 def clear(root: Path, key: str) -> None:
     """Take away what an earlier run left of a subject, its sidecar first."""
     for ending in ENDINGS:
         path = path_of(root, key, ending)
         if os.path.lexists(path):  # false, and no error, for a name that is too long to be there
+            path.unlink()
+    pictures = slice_picture(root, key, 0).parent
+    if pictures.is_dir() and not pictures.is_symlink():
+        for path in pictures.glob("slice_*.png"):
             path.unlink()

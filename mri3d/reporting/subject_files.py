@@ -14,6 +14,7 @@ from typing import Any
 from mri3d import __version__
 from mri3d.grid import Grid
 from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, path_of
+from mri3d.reporting.slice_files import write_slices
 from mri3d.reporting.subject_figure import draw_subject
 from mri3d.scoring.detection import Detection
 from mri3d.scoring.fidelity import fidelity
@@ -50,6 +51,7 @@ def write_detection(
     for kind, data in _maps(detection).items():
         write_map(path_of(root, key, ending_of(kind)), data, detection.volume, MAPS[kind].description)
     draw_subject(detection, path_of(root, key, PICTURE), template_on(detection.model.grid))
+    write_slices(detection, root, key)
     seconds = {**detection.seconds, "write": time.perf_counter() - start}
     sidecar = _sidecar(replace(detection, seconds=seconds), bundle) | origin_of(detection.subject, settings)
     write_json(path_of(root, key, SIDECAR), sidecar)
@@ -95,6 +97,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "fidelity": fidelity(detection.model.image, detection.model.reconstruction, detection.model.mask),
         "components": [asdict(component) for component in detection.components],
         "maps": sorted(_maps(detection)),
+        "slices": [asdict(score) for score in detection.slices],
         "map_notes": "Error and z-map are formed on the model grid "
         f"({detection.model.grid.spacing[0]:g} mm) and brought to the source grid by one linear interpolation; "
         "coordinates are world coordinates of the source (RAS, mm).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
+from mri3d.scoring.slices import healthy_slices, slice_scores
 from mri3d.scoring.tail import TailCounts
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
@@ -73,6 +74,7 @@ class Calibrator:
         grid: the model grid.
         device: where the network is.
         voxel_quantile: share of healthy brain voxels below the voxel threshold.
+        slicewise: whether the slices of the model grid get thresholds of their own.
         hashes: gives the hashes of what the calibration depends on, from bundle root, preprocessing and scorer.
     """
 
@@ -85,11 +87,12 @@ class Calibrator:
         device: torch.device,
         voxel_quantile: float,
         hashes: Callable[[Path, Guarded, Scorer], dict[str, str]],
+        slicewise: bool = False,
     ) -> None:
         check_quantile(voxel_quantile)
         self.network, self.inferer, self.device = network, inferer, device
         self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
-        self.hashes = hashes
+        self.hashes, self.slicewise = hashes, slicewise
 
     def run(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> Calibration:
         """Write the statistics and ``calibration.json`` into a bundle's ``models``.
@@ -138,7 +141,8 @@ class Calibrator:
         normative = replace(sums.normative(self.grid, self.scorer.standardise), tail=counts.tail())
         models = Path(root) / "models"
         normative.save(models)
-        voxels = _zscores(normative, counts, departures)
+        zscores = _zscores(normative, counts, departures)
+        voxels = np.concatenate([z for scans in zscores for z in scans])
         levels = sorted({*TAIL, self.voxel_quantile})
         tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
         calibration = Calibration(
@@ -146,6 +150,7 @@ class Calibrator:
             voxel_threshold=tail[str(self.voxel_quantile)],
             voxel_quantile=self.voxel_quantile,
             voxel_tail=tail,
+            slices=healthy_slices(_of_slices(zscores, people.values()), MIN_SUBJECTS) if self.slicewise else {},
             sha256=self.hashes(Path(root), preprocessing, self.scorer),
         )
         calibration.save(models / "calibration.json")
@@ -165,10 +170,28 @@ class Calibrator:
         return departures
 
 
-def _zscores(normative: Normative, counts: TailCounts, departures: Sequence[Sequence[FloatArray]]) -> FloatArray:
-    """z at all brain voxels of all people, each by the tail of all others."""
-    voxels = []
+def _zscores(
+    normative: Normative, counts: TailCounts, departures: Sequence[Sequence[FloatArray]]
+) -> list[list[FloatArray]]:
+    """z at the brain voxels of all people's scans, each by the tail of all others."""
+    found = []
     for scans in departures:
-        own = np.concatenate(scans)
-        voxels.append(replace(normative, tail=counts.without(own).tail()).zscore(own))
-    return np.concatenate(voxels)
+        others = replace(normative, tail=counts.without(np.concatenate(scans)).tail())
+        found.append([others.zscore(scan) for scan in scans])
+    return found
+
+
+def _of_slices(
+    zscores: Sequence[Sequence[FloatArray]], people: Iterable[Sequence[HealthyResidual]]
+) -> list[dict[int, float]]:
+    """The score of each person's slices, the largest of their scans'."""
+    found = []
+    for own, scans in zip(zscores, people, strict=True):
+        largest: dict[int, float] = {}
+        for z, scan in zip(own, scans, strict=True):
+            whole = np.zeros(scan.mask.shape, np.float32)
+            whole[scan.mask] = z
+            for index, score in slice_scores(whole, scan.mask).items():
+                largest[index] = max(score, largest.get(index, score))
+        found.append(largest)
+    return found

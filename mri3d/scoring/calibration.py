@@ -11,6 +11,7 @@ import numpy as np
 
 from mri3d.errors import BundleError
 from mri3d.scoring.detection import Score
+from mri3d.scoring.slices import Slices
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.volume import FloatArray
 
@@ -33,6 +34,8 @@ class Calibration:
         voxel_quantile: that share, 0.999 by default.
         sha256: hash of the weights, statistics and settings the scores were made with, by name.
         voxel_tail: share of their brain voxels to the z that it stays below, for some large shares.
+        slices: mean and standard deviation of the scores of a slice of the model grid, by its index; empty where slices
+            are not judged.
     """
 
     scores: tuple[float, ...]
@@ -40,6 +43,7 @@ class Calibration:
     voxel_quantile: float
     sha256: Mapping[str, str] = field(default_factory=dict)
     voxel_tail: Mapping[str, float] = field(default_factory=dict)
+    slices: Slices = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -107,6 +111,7 @@ class Calibration:
                 float(raw["voxel_quantile"]),
                 dict(raw["sha256"]),
                 {share: float(z) for share, z in raw["voxel_tail"].items()},
+                {index: (float(mean), float(std)) for index, (mean, std) in raw.get("slices", {}).items()},
             )
             numbers = (*calibration.scores, calibration.voxel_threshold)
             if len(calibration.scores) < 2 or not np.isfinite(numbers).all():

@@ -33,6 +33,27 @@ class Component:
 
 
 @dataclass(frozen=True)
+class SliceScore:
+    """How far one axial slice of the model grid departs from the same slice of healthy subjects.
+
+    Args:
+        index: along the model grid's third axis, 0 at the bottom.
+        position_mm: its height in template space.
+        error: mean |x - x_hat| over its brain voxels, in normalised intensity.
+        score: mean of the largest z in its brain voxels.
+        threshold: mean + 3 std of this slice's score in unseen healthy subjects; None if that is not known.
+        decision: ``anomalous`` above the threshold.
+    """
+
+    index: int
+    position_mm: float
+    error: float
+    score: float
+    threshold: float | None
+    decision: Decision
+
+
+@dataclass(frozen=True)
 class Score:
     """How far a subject departs from healthy ones.
 
@@ -62,12 +83,14 @@ class ModelSpace:
         image: normalised intensity, about 0 to 1, 0 outside the brain.
         reconstruction: the model's output on the same grid.
         mask: the brain on that grid.
+        zscore: the z-map on that grid; None where the bundle has no statistics.
     """
 
     grid: Grid
     image: FloatArray
     reconstruction: FloatArray
     mask: BoolArray
+    zscore: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +111,7 @@ class Detection:
         score: the subject's score and decision.
         components: regions of ``anomaly``, largest first.
         model: the same subject on the model grid.
+        slices: of the model grid, bottom to top; empty where the bundle does not judge them.
         reconstruction: the reconstruction in normalised intensity, if asked for.
         warnings: what a user should know, whole sentences.
         seconds: time by stage.
@@ -106,6 +130,7 @@ class Detection:
     score: Score
     components: tuple[Component, ...]
     model: ModelSpace
+    slices: tuple[SliceScore, ...] = ()
     reconstruction: FloatArray | None = None
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

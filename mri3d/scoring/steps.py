@@ -10,6 +10,7 @@ from mri3d.scoring.components import find_components
 from mri3d.scoring.detection import Component, Detection, ModelSpace
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
+from mri3d.scoring.slices import judge_slices
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.volumes.volume import BoolArray
 
@@ -29,12 +30,39 @@ class ScoreResidual(Stage):
         self.scorer, self.normative, self.keep_reconstruction = scorer, normative, keep_reconstruction
 
     def apply(self, item: Item) -> Item:
-        """Set ``error``, ``zscore`` and, if kept, ``recon`` (1, *grid.shape), and ``score`` (float)."""
+        """Set ``error``, ``zscore`` and, if kept, ``recon`` (1, *grid.shape), and ``score`` (float).
+
+        And ``model_zscore``, the z-map as an array that stays on the model grid.
+        """
         image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
         error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, self.normative)
         item["error"] = torch.from_numpy(error)[None]
         item["zscore"] = None if zscore is None else torch.from_numpy(zscore)[None]
+        item["model_zscore"] = zscore
         item["recon"] = torch.from_numpy(pred * mask)[None] if self.keep_reconstruction else None
+        return item
+
+
+class JudgeSlices(Stage):
+    """A score and a decision for each axial slice of the model grid, from ``error``, ``zscore`` and ``mask``.
+
+    Args:
+        grid: the model grid.
+        calibration: of the bundle; None where it has none.
+    """
+
+    name = "score"
+
+    def __init__(self, grid: Grid, calibration: Calibration | None) -> None:
+        self.grid, self.calibration = grid, calibration
+
+    def apply(self, item: Item) -> Item:
+        """Set ``slices`` (tuple of SliceScore); without a z-map there are none."""
+        if item["zscore"] is None:
+            return item
+        error, zscore, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("error", "zscore", "mask"))
+        known = {} if self.calibration is None else self.calibration.slices
+        item["slices"] = judge_slices(error, zscore, mask, self.grid, known)
         return item
 
 
@@ -80,7 +108,8 @@ class Decide(Stage):
             voxel_threshold=None if self.calibration is None else self.calibration.voxel_threshold,
             score=uncalibrated(item["score"]) if self.calibration is None else self.calibration.judge(item["score"]),
             components=components,
-            model=ModelSpace(self.grid, image, pred * mask, mask),
+            model=ModelSpace(self.grid, image, pred * mask, mask, item.get("model_zscore")),
+            slices=item.get("slices", ()),
             reconstruction=item["recon"],
             warnings=warnings,
             seconds=case.seconds,

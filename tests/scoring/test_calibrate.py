@@ -166,6 +166,25 @@ def test_what_is_written_is_what_detection_reads(tmp_path: Path):
     assert loaded.std == pytest.approx(everyone.std, abs=1e-3)
 
 
+def test_slices_get_the_thresholds_of_unseen_subjects_where_they_are_asked_for(tmp_path: Path):
+    items = healthy(12, seed=9)
+    for item in items[:2]:
+        item["image"][0, ..., 20] *= 3
+    items[1]["participant"] = items[0]["participant"]
+    plain = calibrator(Scorer(smoothing=0.0)).run(items, tmp_path / "plain", CHAIN)
+    asked = Calibrator(
+        ExpectsNothing(), SimpleInferer(), Scorer(smoothing=0.0), GRID, torch.device("cpu"), QUANTILE, hashes, True
+    )
+    found = asked.run(items, tmp_path / "asked", CHAIN)
+    assert plain.slices == {}
+    assert Calibration.load(tmp_path / "asked" / "models" / "calibration.json") == found
+    assert set(found.slices) >= {str(k) for k in range(2, 26)}
+    usual = np.median([mean for mean, _ in found.slices.values()])
+    # one person of eleven has an odd slice: the mean moves little, the spread much
+    assert found.slices["20"][0] == pytest.approx(usual, rel=0.2)
+    assert found.slices["20"][1] > 3 * np.median([std for _, std in found.slices.values()])
+
+
 def test_four_subjects_are_too_few(tmp_path: Path):
     with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4"):
         calibrator(Scorer()).run(healthy(4, seed=0), tmp_path, CHAIN)

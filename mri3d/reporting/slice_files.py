@@ -1,0 +1,63 @@
+"""What is written of each axial slice of the model grid: a line of a table and a heat map."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mri3d.reporting.names import SLICES, slice_picture
+from mri3d.reporting.panels import Overlay
+from mri3d.reporting.planes import AXIAL
+from mri3d.scoring.detection import Detection, SliceScore
+from mri3d.volumes.atomic import atomic_write, write_text
+from mri3d.volumes.volume import FloatArray
+
+MAGNIFIED = 5
+"""Pixels of a picture to a voxel."""
+
+BAR = 26
+"""Pixels for the words above the picture."""
+
+
+def write_slices(detection: Detection, root: Path, key: str) -> None:
+    """Write ``NAME_slices.csv`` and a picture for each judged slice, if there are any.
+
+    Args:
+        detection: the scored subject.
+        root: the output folder.
+        key: the subject's place below it.
+    """
+    if not detection.slices or detection.model.zscore is None:
+        return
+    overlay = Overlay.of_zscore(detection.model.zscore, detection.voxel_threshold)
+    for score in detection.slices:
+        with atomic_write(slice_picture(root, key, score.index)) as path:
+            _draw(score, detection.model.image, overlay).save(path, format="png")
+    lines = io.StringIO()
+    table = csv.DictWriter(lines, [field.name for field in fields(SliceScore)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(score) for score in detection.slices)
+    write_text(root / f"{key}{SLICES}", lines.getvalue())
+
+
+def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image:
+    """The slice with its z-map laid over, seen from the feet, and its numbers above."""
+    place = (0, 0, score.index)
+    grey = np.clip(AXIAL.cut(image, place), 0, 1)[..., None].repeat(3, axis=-1)
+    colour = overlay.colours()(overlay.norm()(AXIAL.cut(overlay.values, place)))
+    blended = grey * (1 - colour[..., 3:]) + colour[..., :3] * colour[..., 3:]
+    small = Image.fromarray(np.round(255 * blended).astype(np.uint8))
+    size = (small.width * MAGNIFIED, small.height * MAGNIFIED)
+    picture = Image.new("RGB", (size[0], size[1] + BAR))
+    picture.paste(small.resize(size, Image.Resampling.BICUBIC), (0, BAR))
+    against = "" if score.threshold is None else f" of {score.threshold:.1f}"
+    words = f"slice {score.index}, {score.position_mm:+.0f} mm: score {score.score:.1f}{against}, {score.decision}"
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
+    draw.text((6, 4), words, fill="white", font=font)
+    draw.text((6, BAR + size[1] // 2), "R", fill="white", font=font)
+    return picture

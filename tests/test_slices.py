@@ -1,0 +1,101 @@
+"""`mri3d slices`: arrays, an index, and the way back onto the source's own grid."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mri3d.cli import main
+from mri3d.errors import UsageError
+from mri3d.slices import put_back
+from tests.helpers import head, head_grid, write_nifti
+
+GRID = head_grid("LPS", (3.0, 3.0, 4.0), 9.0)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Path:
+    for name in ("sub-01/anat/sub-01_T1w", "sub-02/anat/sub-02_T1w"):
+        write_nifti(tmp_path / "in" / f"{name}.nii.gz", GRID, head(GRID, seed=len(name)))
+    return tmp_path / "in"
+
+
+def run(*words: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["slices", *map(str, words)])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_every_slice_is_listed_and_lies_where_the_index_says(healthy: Path, tmp_path: Path):
+    run(healthy, "-o", tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.npy"))
+    assert sorted(row["file"] for row in rows) == files
+    assert {row["participant"] for row in rows} == {"sub-01", "sub-02"}
+    for row in rows[:: len(rows) // 5]:
+        data = np.load(tmp_path / "out" / row["file"])
+        assert (data.shape, data.dtype) == ((128, 128), np.float32)
+        assert 0 <= data.min() < data.max() <= 1
+        record = json.loads((tmp_path / "out" / f"{Path(row['file']).parent}.json").read_text())
+        affine, middle = np.array(record["grid"]["affine"]), [63.5, 63.5, int(row["slice"]), 1]
+        assert (affine @ middle)[:3] == pytest.approx([float(row[f"{axis}_mm"]) for axis in "xyz"], abs=1e-3)
+
+
+def test_maps_of_slices_go_back_onto_the_source_s_grid(healthy: Path, tmp_path: Path):
+    run(healthy, "-o", tmp_path / "out")
+    stem = tmp_path / "out" / "sub-01" / "anat" / "sub-01_T1w_slices"
+    slices = {int(path.stem[-3:]): np.load(path) for path in stem.glob("*.npy")}
+    put_back(stem.with_suffix(".json"), slices, tmp_path / "back.nii.gz")
+    source = nib.load(healthy / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    back = nib.load(tmp_path / "back.nii.gz")
+    assert back.shape == source.shape
+    assert (back.affine == source.affine).all()
+    assert (int(back.header["sform_code"]), int(back.header["qform_code"])) == (
+        int(source.header["sform_code"]), int(source.header["qform_code"]),
+    )  # fmt: skip
+    record = json.loads(stem.with_suffix(".json").read_text())
+    low, high = record["intensity"]["0"], record["intensity"]["1"]
+    # LPS is stored from the left, from behind and from below: its third axis is that of the slices
+    known = sorted(slices)[1:-1]
+    wanted = np.clip((source.get_fdata() - low) / (high - low), 0, 1)
+    found = back.get_fdata()[..., known].ravel()
+    below, same, above = (np.corrcoef(wanted[..., np.add(known, s)].ravel(), found)[0, 1] for s in (-1, 0, 1))
+    assert same > 0.98
+    assert max(below, above) < 0.97  # a slice off would be seen
+    with pytest.raises(UsageError, match="slices of its own"):
+        put_back(stem.with_suffix(".json"), {3: np.zeros((4, 4))}, tmp_path / "no.nii.gz")
+    (tmp_path / "no.json").write_text("{}")
+    with pytest.raises(UsageError, match="record of a sliced volume"):
+        put_back(tmp_path / "no.json", slices, tmp_path / "no.nii.gz")
+
+
+def test_a_bad_volume_is_named_and_the_others_are_sliced(healthy: Path, tmp_path: Path):
+    (healthy / "sub-03_T1w.nii.gz").write_bytes(b"no image")
+    output = run(healthy, "-o", tmp_path / "out", exit_code=1)
+    assert "sub-03_T1w.nii.gz" in output
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    assert {row["participant"] for row in rows} == {"sub-01", "sub-02"}
+
+
+def test_slices_that_stand_there_are_kept_unless_told_otherwise(healthy: Path, tmp_path: Path):
+    run(healthy, "-o", tmp_path / "out")
+    assert "Use --overwrite" in run(healthy, "-o", tmp_path / "out", exit_code=2)
+    (healthy / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()
+    run(healthy, "-o", tmp_path / "out", "--overwrite")
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    assert len(rows) == len(list((tmp_path / "out").rglob("*.npy"))) > 0
+    assert {row["participant"] for row in rows} == {"sub-01"}
+
+
+def test_sidecars_beside_the_volumes_stay_as_they_are(healthy: Path):
+    sidecar = healthy / "sub-01" / "anat" / "sub-01_T1w.json"
+    sidecar.write_text('{"EchoTime": 0.004}')
+    run(healthy, "-o", healthy)
+    assert sidecar.read_text() == '{"EchoTime": 0.004}'
+    run(healthy, "-o", healthy, "--overwrite")
