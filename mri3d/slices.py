@@ -89,7 +89,7 @@ def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, 
     return rows
 
 
-def put_back(record: Path, slices: Mapping[int, npt.NDArray[Any]], output: Path) -> None:
+def put_back(record: Path | str, slices: Mapping[int, npt.NDArray[Any]], output: Path | str) -> None:
     """Write slices, or maps of them, as one NIfTI volume on the grid of the volume they were cut from.
 
     Args:
@@ -102,7 +102,7 @@ def put_back(record: Path, slices: Mapping[int, npt.NDArray[Any]], output: Path)
         InputError: the volume is there no more, or unfit.
     """
     try:
-        made = json.loads(record.read_text(encoding="utf-8"))
+        made = json.loads(Path(record).read_text(encoding="utf-8"))
         grid, source = Grid(tuple(made["grid"]["shape"]), np.array(made["grid"]["affine"])), Path(made["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(record, "the record of a sliced volume", f"{error!r}", "Run mri3d slices again") from error
@@ -111,4 +111,4 @@ def put_back(record: Path, slices: Mapping[int, npt.NDArray[Any]], output: Path)
         data = from_slices({k: np.asarray(v, np.float32) for k, v in slices.items()}, grid, volume.grid)
     except ValueError as error:
         raise UsageError(record, "slices of its own", str(error), "Give 128 x 128 arrays by slice number") from error
-    write_map(output, data, volume, "mri3d slices, put back")
+    write_map(Path(output), data, volume, "mri3d slices, put back")

@@ -51,7 +51,7 @@ def test_maps_of_slices_go_back_onto_the_source_s_grid(healthy: Path, tmp_path: 
     run(healthy, "-o", tmp_path / "out")
     stem = tmp_path / "out" / "sub-01" / "anat" / "sub-01_T1w_slices"
     slices = {int(path.stem[-3:]): np.load(path) for path in stem.glob("*.npy")}
-    put_back(stem.with_suffix(".json"), slices, tmp_path / "back.nii.gz")
+    put_back(stem.with_suffix(".json"), slices, str(tmp_path / "back.nii.gz"))
     source = nib.load(healthy / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
     back = nib.load(tmp_path / "back.nii.gz")
     assert back.shape == source.shape
