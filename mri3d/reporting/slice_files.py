@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -41,8 +42,12 @@ def write_slices(detection: Detection, root: Path, key: str) -> None:
     lines = io.StringIO()
     table = csv.DictWriter(lines, [field.name for field in fields(SliceScore)], lineterminator="\n")
     table.writeheader()
-    table.writerows(asdict(score) for score in detection.slices)
+    table.writerows({name: _short(value) for name, value in asdict(score).items()} for score in detection.slices)
     write_text(root / f"{key}{SLICES}", lines.getvalue())
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image:
