@@ -27,3 +27,17 @@ def read_ages(source: Path | str) -> dict[str, float]:
             if math.isfinite(age):
                 ages[person] = age
     return ages
+
+
+def read_people(source: Path | str) -> frozenset[str] | None:
+    """Everyone whom ``participants.tsv`` names; None where there is no such table.
+
+    Args:
+        source: as for :func:`read_ages`.
+    """
+    table = Path(source) / "participants.tsv"
+    if not table.is_file():
+        return None
+    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    return frozenset(row["participant_id"] for row in rows if row.get("participant_id"))
