@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +66,7 @@ def thumbnail(volume: Volume, brain: BoolArray | None) -> Pixels:
     mask = canonical.view(np.zeros(volume.grid.shape, bool) if brain is None else brain)
     i, j, k = (n // 2 for n in scan.shape)
     _, focus = bounds_and_centre(mask) if mask.any() else (None, (i, j, k))
-    inside = scan[mask] if mask.any() else scan[scan > scan.min()]
-    low, high = np.percentile(inside, (0.5, 99.7))
+    low, high = _window(scan, mask)
     planes = []
     for plane in PLANES:
         size = tuple(
@@ -131,6 +131,16 @@ def _draw_cell(page: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, corner:
         draw.text((left + 12, below + EDGE // 2 - 10), "no picture: the file was refused", fill=MUTED, font=_font(14))
     if cell.severity:
         draw.rectangle((left - 2, below - 2, left + CELL_WIDTH + 1, below + EDGE + 1), outline=colour, width=2)
+
+
+def _window(scan: npt.NDArray[Any], mask: BoolArray) -> tuple[float, float]:
+    """Black and white point: of the brain, since scalp and neck are often brighter, or of all but the background."""
+    darkest = float(scan.min())
+    if mask.any():
+        low, high = np.percentile(scan[mask], (0.5, 99.7))
+    else:
+        low, high = darkest, np.percentile(scan[scan > darkest], 99.7)  # the gate lets no constant volume pass
+    return float(low), float(high)
 
 
 def _fitted(values: npt.NDArray[np.float64], size: tuple[int, ...]) -> Pixels:

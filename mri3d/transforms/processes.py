@@ -35,12 +35,18 @@ def in_processes(dataset: Dataset[T], count: int, device: torch.device, descript
     loader = DataLoader(
         dataset,
         batch_size=None,
+        collate_fn=_as_it_is,
         num_workers=processes if processes > 1 else 0,
         multiprocessing_context="spawn" if processes > 1 else None,  # a forked torch may hang in its thread pool
     )
     with _interrupts_are_ours():
         elements = iter(loader)
     yield from tqdm(elements, total=count, desc=description, unit="volume")
+
+
+def _as_it_is(element: T) -> T:
+    """In place of torch's own, which makes tensors of arrays."""
+    return element
 
 
 def workers(volumes: int, device: torch.device) -> int:
