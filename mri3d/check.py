@@ -15,7 +15,7 @@ from mri3d.checking.finding import Finding
 from mri3d.checking.judgement import judge, unsaid
 from mri3d.errors import UsageError
 from mri3d.reporting.check_page import write_check_page
-from mri3d.reporting.check_table import COLUMNS, counts, in_words, row_of, severity_of, summary
+from mri3d.reporting.check_table import COLUMNS, counts, in_brief, in_words, row_of, severity_of, summary
 from mri3d.reporting.contact_sheet import Cell, Pixels, sheet_name, thumbnail, write_sheets
 from mri3d.reporting.names import REPORT
 from mri3d.reporting.names import TABLE as RESULTS
@@ -119,7 +119,7 @@ def _write(checked: Checked, output: Path) -> None:
         # the JSON tells whose the folder is, so it comes first
         write_json(output / JSON, made)
         write_table(output / TABLE, rows, COLUMNS)
-        sheets = write_sheets(output, f"{source.name or source}: {total}", _cells(checked))
+        sheets = write_sheets(output, f"{source.name or source} \N{MIDDLE DOT} {total}", _cells(checked))
         write_check_page(output / REPORT, total, told, checked.findings, rows, checked.remarks, sheets)
     except OSError as error:
         remedy = "Mend permissions and free space, and check again"
@@ -133,7 +133,8 @@ def _cells(checked: Checked) -> list[Cell]:
         own = [finding for finding in checked.findings if finding.subject == facts.subject.key]
         flags = tuple(dict.fromkeys(finding.what for finding in own))
         name = facts.subject.name if len(names) == len(checked.facts) else facts.subject.key
-        cells.append(Cell(name, severity_of(own), flags, picture))
+        cause = f"no picture: {facts.error.found}" if facts.error is not None and picture is None else ""
+        cells.append(Cell(name, severity_of(own), flags, cause or in_brief(facts), picture))
     return cells
 
 

@@ -18,11 +18,15 @@ from mri3d.checking.facts import Facts
 from mri3d.checking.finding import Finding
 from mri3d.checking.rules import NOTES, first_error
 
+HEADER_MAY_BE_WHY = ("brain", "alignment")
+"""Errors that a wrong orientation or voxel size may lead to."""
+
 
 def judge(facts: Sequence[Facts], people: Collection[str] | None = None) -> tuple[Finding, ...]:
     """All findings, in the order of the volumes, each one's errors first; the data set's own come last.
 
-    A volume with an error of its own is not compared with others by what was measured of its brain.
+    A volume with an error of its own is not compared with others by what was measured of its brain; how it is stored is
+    told only where that may be the cause.
 
     Args:
         facts: of every volume.
@@ -35,7 +39,9 @@ def judge(facts: Sequence[Facts], people: Collection[str] | None = None) -> tupl
     found: list[Finding] = [*errors, *duplicates(stored)]
     for each in sound:
         found += [note for rule in NOTES for note in rule(each)]
-    found += [*orientations(stored), *spacings(stored), *brain_volumes(sound), *profiles(sound)]
+    explained = {error.subject for error in errors if error.what not in HEADER_MAY_BE_WHY}
+    found += [note for rule in (orientations, spacings) for note in rule(stored) if note.subject not in explained]
+    found += [*brain_volumes(sound), *profiles(sound)]
     place = {each.subject.key: position for position, each in enumerate(facts)}
     found.sort(key=lambda finding: (place[finding.subject], finding.severity != "error"))
     return (*found, *participants(facts, people))

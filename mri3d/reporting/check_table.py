@@ -43,6 +43,16 @@ def row_of(facts: Facts, findings: Iterable[Finding], root: Path) -> Row:
     }
 
 
+def in_brief(facts: Facts) -> str:
+    """Such as ``PSR, 2 x 2 x 2 mm, brain 1440 ml``, as far as it is known."""
+    told = []
+    if facts.stored is not None:
+        told += [facts.stored.orientation, _in_mm(facts.stored.spacing)]
+    if facts.brain is not None:
+        told.append(f"brain {facts.brain.ml:.0f} ml")
+    return ", ".join(told)
+
+
 def severity_of(findings: Sequence[Finding]) -> str:
     """The worst of some findings: ``error``, ``note`` or empty."""
     found = {finding.severity for finding in findings}
@@ -57,7 +67,7 @@ def summary(facts: Sequence[Facts], skipped: Sequence[Skipped]) -> dict[str, str
     stored = [each.stored for each in facts if each.stored is not None and not each.stored.labels]
     if stored:
         told["shapes"] = _counted(" x ".join(map(str, each.shape)) for each in stored)
-        told["voxel sizes"] = _counted(" x ".join(f"{mm:.3g}" for mm in each.spacing) + " mm" for each in stored)
+        told["voxel sizes"] = _counted(_in_mm(each.spacing) for each in stored)
         told["orientations"] = _counted(each.orientation for each in stored)
         told["stored as"] = _counted(each.data_type for each in stored)
         told["lowest intensity"] = _range([each.low for each in stored], ".4g")
@@ -105,7 +115,7 @@ def _listed(findings: Sequence[Finding], width: int) -> list[str]:
     for finding in findings:
         kinds[finding.what].append(finding)
         if finding.severity == "error" or len(kinds[finding.what]) <= MOST_NOTES:
-            lines.append(f"{finding.severity}  {finding.subject or 'the data set'}: {finding.what}")
+            lines.append(f"{finding.severity:<5}  {finding.subject or 'the data set'}: {finding.what}")
             lines.append(_wrapped("       " + finding.words, width, 7))
     for kind, of in kinds.items():
         more = [finding.subject for finding in of[MOST_NOTES:] if finding.severity == "note"]
@@ -160,6 +170,10 @@ def _counted(values: Iterable[str]) -> str:
     most = Counter(values).most_common()
     words = ", ".join(f"{value} ({count})" for value, count in most[:5])
     return words + (f" and {len(most) - 5} others" if len(most) > 5 else "")
+
+
+def _in_mm(spacing: Iterable[float]) -> str:
+    return " x ".join(f"{mm:.3g}" for mm in spacing) + " mm"
 
 
 def _range(values: Sequence[float], style: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +23,7 @@ from mri3d.volumes.volume import BoolArray, Volume
 EDGE = 160
 """Width and height of a plane in pixels."""
 
-ACROSS_MM = 240.0
+ACROSS_MM = 220.0
 """The same in mm, one scale for all, so that heads can be compared; what lies beyond is cut off."""
 
 COLUMNS, ROWS = 5, 8
@@ -42,12 +43,14 @@ class Cell:
         name: the subject's.
         severity: ``error``, ``note`` or empty.
         flags: what was found, a word or two each.
+        facts: what is said of it where nothing was found, or in place of the picture.
         picture: (EDGE, 3 * EDGE, 3) from :func:`thumbnail`; None where the file could not be read.
     """
 
     name: str
     severity: str
     flags: tuple[str, ...]
+    facts: str
     picture: Pixels | None
 
 
@@ -120,15 +123,15 @@ def _draw_cell(page: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, corner:
     left, top = corner
     colour = COLOURS[cell.severity]
     draw.text((left, top), f"{SIGNS[cell.severity]} {printable(cell.name, 48)}", fill=TEXT, font=_font(15))
-    if cell.flags:
-        words = printable(f"{cell.severity}: {', '.join(cell.flags)}", 60)
-        draw.text((left, top + LINE), words, fill=colour, font=_font(14))
+    words = f"{cell.severity}: {', '.join(cell.flags)}" if cell.flags or cell.picture is None else cell.facts
+    draw.text((left, top + LINE), printable(words, 60), fill=colour if cell.flags else MUTED, font=_font(14))
     below = top + 2 * LINE + 2
     if cell.picture is not None:
         page.paste(Image.fromarray(cell.picture), (left, below))
     else:
         draw.rectangle((left, below, left + CELL_WIDTH - 1, below + EDGE - 1), fill="black")
-        draw.text((left + 12, below + EDGE // 2 - 10), "no picture: the file was refused", fill=MUTED, font=_font(14))
+        why = textwrap.wrap(cell.facts, 56, max_lines=4, placeholder=" ...")
+        draw.text((left + 12, below + 12), "\n".join(map(printable, why)), fill=MUTED, font=_font(14))
     if cell.severity:
         draw.rectangle((left - 2, below - 2, left + CELL_WIDTH + 1, below + EDGE + 1), outline=colour, width=2)
 

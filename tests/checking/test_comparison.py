@@ -17,6 +17,7 @@ from mri3d.checking.comparison import (
     spacings,
 )
 from mri3d.checking.judgement import judge, unsaid
+from mri3d.errors import BrainError
 from tests.facts import PROFILE, facts_of, many
 
 
@@ -114,6 +115,18 @@ def test_a_volume_with_an_error_is_no_part_of_the_comparison():
     wrong = [facts_of(f"w{i}", labels=1, ml=2300.0) for i in range(30)]
     findings = judge([*many(12), *wrong])
     assert {finding.what for finding in findings} == {"label map"}
+
+
+def test_how_a_wrong_volume_is_stored_is_told_where_it_may_be_the_cause():
+    other = {"orientation": "RAS", "spacing": (1.0, 1.0, 1.0)}
+    small = BrainError("x.nii.gz", "a brain", "180 ml", "Check the size")
+    assert {note.what for note in judge([*many(8), facts_of("x", correlation=-0.3, **other)])} == {"contrast"}
+    assert {note.what for note in judge([*many(8), facts_of("x", dice=0.5, **other)])} == {
+        "alignment", "orientation", "spacing",
+    }  # fmt: skip
+    assert {note.what for note in judge([*many(8), facts_of("x", error=small, **other)])} == {
+        "brain", "orientation", "spacing",
+    }  # fmt: skip
 
 
 def test_people_are_compared_with_the_table():

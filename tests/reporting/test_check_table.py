@@ -40,7 +40,7 @@ def test_the_summary_counts_and_leaves_out_what_is_unknown():
 def test_errors_are_all_told_and_notes_of_one_kind_summed_up():
     facts = [facts_of(f"e{i}", labels=1) for i in range(9)] + [facts_of(f"n{i}", cut_cm2=9.0) for i in range(9)]
     words = in_words(summary(facts, []), judge(facts), (), counts(facts, judge(facts)), 100)
-    assert words.count("error  ") == 9 and words.count("note  n") == 3
+    assert words.count("error  e") == 9 and words.count("note   n") == 3
     assert "note   cut, likewise: n3, n4, n5, n6, n7, n8" in words
     assert words.endswith("18 volumes: 9 errors in 9 of them, 9 notes.")
     assert max(map(len, words.splitlines())) <= 100

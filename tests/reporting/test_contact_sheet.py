@@ -60,7 +60,7 @@ def test_a_field_of_view_beyond_the_square_is_cut_off():
 
 def test_pages_hold_forty_volumes_each(tmp_path):
     picture = np.full((EDGE, 3 * EDGE, 3), 200, np.uint8)
-    cells = [Cell(f"sub-{i:03}", "", (), picture) for i in range(2 * PER_PAGE + 1)]
+    cells = [Cell(f"sub-{i:03}", "", (), "RAS", picture) for i in range(2 * PER_PAGE + 1)]
     paths = write_sheets(tmp_path, "a $tudy", cells)
     assert [path.name for path in paths] == ["contact_sheet.png", "contact_sheet-2.png", "contact_sheet-3.png"]
     pictures = [(np.asarray(Image.open(path)) == 200).all(axis=-1).sum() / picture[..., 0].size for path in paths]
@@ -69,6 +69,6 @@ def test_pages_hold_forty_volumes_each(tmp_path):
 
 
 def test_a_refused_file_and_a_strange_name_have_their_cells(tmp_path):
-    cells = [Cell("x" * 300, "error", ("file",), None), Cell("b\nad \udcff", "note", ("cut", "header"), None)]
-    (path,) = write_sheets(tmp_path, "t", cells)
+    long, strange = Cell("x" * 300, "error", ("file",), "", None), Cell("b\nad \udcff", "note", ("cut",), "RAS", None)
+    (path,) = write_sheets(tmp_path, "t", [long, strange])
     assert Image.open(path).size[0] < 3000

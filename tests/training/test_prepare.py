@@ -214,19 +214,6 @@ def test_such_an_error_crosses_the_process_border(subjects, tmp_path: Path, monk
         prepare(bare, tmp_path / "cache")
 
 
-@pytest.mark.parametrize(
-    ("volumes", "processors", "device", "workers"),
-    [(100, 4, "cpu", 4), (3, 4, "cpu", 3), (100, 64, "cpu", 8), (100, 64, "cuda:1", 2), (1, 64, "cuda", 1)],
-)
-def test_processes_fit_the_machine(monkeypatch: pytest.MonkeyPatch, volumes, processors, device, workers):
-    monkeypatch.undo()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
-    assert processes.workers(volumes, torch.device(device)) == workers
-    monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
-    monkeypatch.setattr(os, "cpu_count", lambda: processors)
-    assert processes.workers(volumes, torch.device(device)) == workers
-
-
 def test_changed_code_does_not_take_an_old_cache(subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = prepare(dataset(subjects), tmp_path / "cache")
     monkeypatch.setattr("mri3d.transforms.dataset.PREPROCESSING_VERSION", 999)
