@@ -24,13 +24,20 @@ MIN_COMPARED = 10
 """Volumes from which brain volumes and intensities are compared; a median of fewer moves with each of them."""
 
 MAX_DEVIATION = 3.5
-"""Robust standard deviations from the median beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
+"""Robust standard deviations from the median beyond which a value is an outlier (Iglewicz and Hoaglin 1993).
+
+Measured on 25 people of IXI, 20 to 74 years old: brains of 1184 to 1738 ml, median 1440, robust spread 168; the
+farthest lies 1.8 spreads away.
+"""
 
 LEAST_SPREAD = 0.05
 """Of brain volumes, as a share of the median: no group of adults is more alike."""
 
 LEAST_DISTANCE = 0.05
-"""Mean difference between profiles, in units of the bright tissue, that is never an outlier."""
+"""Mean difference from the median profile, in units of the bright tissue, that is never an outlier.
+
+Measured on the same 25 people: 0.003 to 0.044, median 0.012.
+"""
 
 
 def duplicates(facts: Sequence[Facts]) -> Iterator[Finding]:
