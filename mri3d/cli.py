@@ -320,6 +320,35 @@ def slices(source: Path, output: Path, overwrite: bool, modalities: list[str] | 
 
 
 @main.command(cls=Command)
+@input_argument
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for check.csv, check.json, contact_sheet.png and report.html; without it nothing is written.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier check.")
+@device_option
+def check(source: Path, output: Path | None, overwrite: bool, device: str) -> None:
+    """Look the volumes in INPUT over before anything is trained on them or detected in them.
+
+    Errors are what must be mended, such as a truncated file, a duplicate or a T2w volume named T1w; then the exit code
+    is 1. Notes are what should be looked at.
+    """
+    import shutil
+
+    from mri3d.check import check as run
+
+    checked = run(source, output, device, overwrite)
+    _say(checked.words(min(shutil.get_terminal_size().columns, 120)))
+    if output is not None:
+        _say(f"Table: {output / 'check.csv'}\nContact sheet: {output / 'contact_sheet.png'}")
+        _say(f"Report: {output / 'report.html'}")
+    if checked.errors:
+        if click.get_current_context().meta["mri3d.quiet"]:
+            _report_failures([f"{error.subject}: {error.what}: {error.words}" for error in checked.errors])
+        sys.exit(EXIT_FAILED)
+
+
+@main.command(cls=Command)
 @click.option(
     "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for volumes and results.",

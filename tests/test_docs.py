@@ -21,7 +21,7 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(page: Path):
 
 def test_every_module_of_the_way_of_a_volume_exists():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    folders = "volumes|transforms|scoring|reporting|models|training|evaluation"
+    folders = "checking|volumes|transforms|scoring|reporting|models|training|evaluation"
     for module in re.findall(rf"`((?:{folders})/[\w/]+\.py)`", text):
         assert (ROOT / "mri3d" / module).is_file(), module
     for name in re.findall(r"`(\w+\.py)`", text):  # a row names the folder once

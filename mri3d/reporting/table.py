@@ -59,7 +59,7 @@ def row_of_sidecar(made: Mapping[str, Any], subject: Subject, input_root: Path) 
         "status": "ok",
         **{column: made[column] for column in columns},
         "seconds": sum(made["seconds"].values()),
-        "warnings": _joined(made["warnings"]),
+        "warnings": joined(made["warnings"]),
     }
 
 
@@ -76,19 +76,24 @@ def failed_row(
     return _blank(subject, input_root) | {
         "status": "failed",
         "seconds": seconds,
-        "warnings": _joined(warnings),
+        "warnings": joined(warnings),
         "error": _one_line(message),
     }
 
 
 def write_results(path: Path, rows: Iterable[Row]) -> None:
-    """Write the rows as CSV (RFC 4180, UTF-8), numbers with six significant digits."""
+    """Write the rows of a detection run."""
+    write_table(path, rows, COLUMNS)
+
+
+def write_table(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Write these columns of rows as CSV (RFC 4180, UTF-8), numbers with six significant digits."""
     # Names go in as they are, even where a spreadsheet would take one (=1+1.nii) for a formula: programs join on
-    # them, and a quote before them would name a file that does not exist. `input` is made safe in `_input_of`.
+    # them, and a quote before them would name a file that does not exist. `input` is made safe in `input_of`.
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(row.get(column)) for column in COLUMNS] for row in rows)
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
     with atomic_write(path) as temporary:
         # A file name that is no UTF-8 reaches Python as lone surrogates.
         temporary.write_bytes(text.getvalue().encode("utf-8", errors="backslashreplace"))
@@ -102,11 +107,12 @@ def read_results(path: Path) -> list[Row]:
 
 
 def _blank(subject: Subject, input_root: Path) -> Row:
-    names: Row = {"subject": subject.name, "input": _input_of(subject, input_root), "key": subject.key}
+    names: Row = {"subject": subject.name, "input": input_of(subject, input_root), "key": subject.key}
     return dict.fromkeys(COLUMNS) | names
 
 
-def _input_of(subject: Subject, input_root: Path) -> str:
+def input_of(subject: Subject, input_root: Path) -> str:
+    """A subject's file as a table names it: below the input's folder, else its whole path."""
     # Not resolved: a linked study is named as the user sees it.
     path, root = (Path(os.path.abspath(p)) for p in (subject.reference, input_root))
     if path == root or not path.is_relative_to(root):
@@ -133,7 +139,8 @@ def _value(column: str, cell: str | None) -> Value:
     return float(cell) if column in NUMBERS else cell
 
 
-def _joined(warnings: Iterable[str]) -> str | None:
+def joined(warnings: Iterable[str]) -> str | None:
+    """Several messages in one cell."""
     return " | ".join(map(_one_line, warnings)) or None
 
 

@@ -7,11 +7,8 @@ import hashlib
 import json
 import logging
 import os
-import signal
-import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +16,17 @@ from typing import Any
 import torch
 from monai.transforms import Compose
 from monai.transforms.transform import Transform
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from mri3d import __version__
 from mri3d.errors import InputError, Mri3dError, PreprocessingError, UsageError
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import SubjectDataset
+from mri3d.transforms.processes import in_processes
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
-
-MAX_WORKERS = 8
-"""Processes at most; each holds a volume and deepbet's networks."""
-
-MAX_WORKERS_GPU = 2
-"""The same on any GPU, whose memory they share."""
 
 
 @dataclass(frozen=True)
@@ -176,37 +167,10 @@ def _fill(
     """Fill the cache; the subjects that failed, and why."""
     if not todo:
         return []
-    workers = _workers(len(todo), device)
-    loader = DataLoader(
-        _Fill(dataset, paths, todo),
-        batch_size=None,
-        num_workers=workers if workers > 1 else 0,
-        multiprocessing_context="spawn" if workers > 1 else None,  # a forked torch may hang in its thread pool
-    )
     failures: list[tuple[str, Mri3dError]] = []
-    with _interrupts_are_ours():
-        outcomes = iter(loader)
-    for subject, error in tqdm(outcomes, total=len(todo), desc="preprocess", unit="volume"):
+    for subject, error in in_processes(_Fill(dataset, paths, todo), len(todo), device, "preprocess"):
         if error is not None and not isinstance(error, InputError | PreprocessingError):
             raise error
         if error is not None:
             failures.append((subject, error))
     return failures
-
-
-@contextmanager
-def _interrupts_are_ours() -> Iterator[None]:
-    """Processes started here do not hear Ctrl-C, or each would print its traceback; this one hears it and ends them."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may set this
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
-
-
-def _workers(volumes: int, device: torch.device) -> int:
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(volumes, own, MAX_WORKERS if device.type == "cpu" else MAX_WORKERS_GPU)

@@ -82,6 +82,23 @@ def load_template() -> Template:
 
 
 def align(volume: Volume, brain: BoolArray) -> Alignment:
+    """Bring a brain onto the template by :func:`register`, and refuse what does not lie on it.
+
+    Raises:
+        AlignmentError: the aligned brain overlaps too little with the template, or does not look like it.
+    """
+    alignment = register(volume, brain)
+    if not (alignment.dice >= MIN_DICE and alignment.correlation >= MIN_CORRELATION):  # NaN is refused as well
+        raise AlignmentError(
+            volume.path,
+            f"a brain that overlaps with the template (Dice {MIN_DICE}, correlation {MIN_CORRELATION} or more)",
+            f"Dice {alignment.dice:.2f}, correlation {alignment.correlation:.2f}",
+            "Check orientation and brain mask, and that the volume is a whole T1-weighted brain",
+        )
+    return alignment
+
+
+def register(volume: Volume, brain: BoolArray) -> Alignment:
     """Rigid, then affine registration of the stripped brain to the template by correlation inside its brain.
 
     Args:
@@ -89,7 +106,7 @@ def align(volume: Volume, brain: BoolArray) -> Alignment:
         brain: (X, Y, Z) mask in the order of ``volume.data``.
 
     Raises:
-        AlignmentError: the aligned brain overlaps too little with the template, or does not look like it.
+        AlignmentError: the registration broke off.
     """
     template = load_template()
     fixed = as_sitk(template.image, template.grid)
@@ -104,15 +121,7 @@ def align(volume: Volume, brain: BoolArray) -> Alignment:
             f"a registration that broke off ({str(error).strip().splitlines()[-1].strip()})",
             "Look at the volume and its brain mask",
         ) from error
-    alignment = _judge(matrix, volume, brain, template)
-    if not (alignment.dice >= MIN_DICE and alignment.correlation >= MIN_CORRELATION):  # NaN is refused as well
-        raise AlignmentError(
-            volume.path,
-            f"a brain that overlaps with the template (Dice {MIN_DICE}, correlation {MIN_CORRELATION} or more)",
-            f"Dice {alignment.dice:.2f}, correlation {alignment.correlation:.2f}",
-            "Check orientation and brain mask, and that the volume is a whole T1-weighted brain",
-        )
-    return alignment
+    return _judge(matrix, volume, brain, template)
 
 
 def _working_copy(volume: Volume, brain: BoolArray) -> sitk.Image:

@@ -93,7 +93,7 @@ def _check_mask(given: Volume) -> None:
     values = given.data[given.data != 0]
     if not values.size or values.min() == values.max():
         return
-    if (values == np.round(values)).all() and _alike(given.data) >= ALIKE:
+    if (values == np.round(values)).all() and alike(given.data) >= ALIKE:
         return
     raise BrainError(
         given.path,
@@ -103,8 +103,8 @@ def _check_mask(given: Volume) -> None:
     )
 
 
-def _alike(data: FloatArray) -> float:
-    """The share of neighbours along the first axis, both not 0, that have one value."""
+def alike(data: FloatArray) -> float:
+    """The share of neighbours along the first axis, both not 0, that have one value; 0 where there are none."""
     both = (data[1:] != 0) & (data[:-1] != 0)
     return float((data[1:] == data[:-1])[both].mean()) if both.any() else 0.0
 

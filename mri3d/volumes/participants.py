@@ -27,3 +27,19 @@ def read_ages(source: Path | str) -> dict[str, float]:
             if math.isfinite(age):
                 ages[person] = age
     return ages
+
+
+def read_people(source: Path | str) -> frozenset[str] | None:
+    """Everyone whom ``participants.tsv`` names; None where there is no such table with a ``participant_id``.
+
+    Args:
+        source: as for :func:`read_ages`.
+    """
+    table = Path(source) / "participants.tsv"
+    if not table.is_file():
+        return None
+    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
+        rows = csv.DictReader(lines, delimiter="\t")
+        if "participant_id" not in (rows.fieldnames or ()):
+            return None
+        return frozenset(row["participant_id"] for row in rows if row["participant_id"])

@@ -16,8 +16,8 @@ from monai.transforms import Compose, ScaleIntensityd
 
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.grid import Grid
-from mri3d.training import prepare as module
 from mri3d.training.prepare import LoadPrepared, Prepared, prepare
+from mri3d.transforms import processes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded, SubjectDataset
 from mri3d.transforms.intensity import NormaliseIntensity
@@ -44,7 +44,7 @@ class StaysInPlace(Stage):
 @pytest.fixture(autouse=True)
 def _one_processor(monkeypatch: pytest.MonkeyPatch):
     """No worker processes: they take seconds to start."""
-    monkeypatch.setattr(module, "_workers", lambda volumes, device: 1)
+    monkeypatch.setattr(processes, "workers", lambda volumes, device: 1)
 
 
 @pytest.fixture
@@ -208,23 +208,10 @@ def test_an_error_that_is_not_the_subject_s_ends_the_training(subjects, tmp_path
 
 
 def test_such_an_error_crosses_the_process_border(subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_workers", lambda volumes, device: 2)
+    monkeypatch.setattr(processes, "workers", lambda volumes, device: 2)
     bare = SubjectDataset(subjects[1:], Guarded([RunsOut()]), MODEL)
     with pytest.raises(Mri3dError, match=r"sub-2_T1w.*MemoryError: no room"):
         prepare(bare, tmp_path / "cache")
-
-
-@pytest.mark.parametrize(
-    ("volumes", "processors", "device", "workers"),
-    [(100, 4, "cpu", 4), (3, 4, "cpu", 3), (100, 64, "cpu", 8), (100, 64, "cuda:1", 2), (1, 64, "cuda", 1)],
-)
-def test_processes_fit_the_machine(monkeypatch: pytest.MonkeyPatch, volumes, processors, device, workers):
-    monkeypatch.undo()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
-    assert module._workers(volumes, torch.device(device)) == workers
-    monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
-    monkeypatch.setattr(os, "cpu_count", lambda: processors)
-    assert module._workers(volumes, torch.device(device)) == workers
 
 
 def test_changed_code_does_not_take_an_old_cache(subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

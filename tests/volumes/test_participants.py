@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mri3d.volumes.participants import read_ages
+from mri3d.volumes.participants import read_ages, read_people
 
 
 def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -51,3 +51,12 @@ def test_where_there_is_no_table_no_age_is_known(tmp_path: Path):
 def test_another_encoding_costs_no_age(tmp_path: Path):
     text = "participant_id\tsite\tage\nsub-01\tZürich\t34\nsub-02\tGenève\t50\n"
     assert read_ages(table(tmp_path, text, "latin-1")) == {"sub-01": 34.0, "sub-02": 50.0}
+
+
+def test_everyone_in_the_table_is_known_whatever_else_it_says(tmp_path):
+    assert read_people(tmp_path) is None and read_people(tmp_path / "a.nii.gz") is None
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tage\nsub-1\t30\nsub-2\tn/a\n\t40\nsub-3\n")
+    assert read_people(tmp_path) == {"sub-1", "sub-2", "sub-3"}
+    table.write_text("name\tage\nsub-1\t30\n")
+    assert read_people(tmp_path) is None

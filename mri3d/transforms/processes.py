@@ -1,0 +1,68 @@
+"""One subject after another, in several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+MAX_WORKERS = 8
+"""Processes at most; each holds a volume and deepbet's networks."""
+
+MAX_WORKERS_GPU = 2
+"""The same on any GPU, whose memory they share."""
+
+
+def in_processes(dataset: Dataset[T], count: int, device: torch.device, description: str) -> Iterator[T]:
+    """The elements of a dataset, each made in a process of its own, in order and with a progress bar.
+
+    Args:
+        dataset: of elements that are small enough to cross from process to process.
+        count: how many it has.
+        device: where they are made; a GPU takes fewer processes.
+        description: what the progress bar says.
+    """
+    processes = workers(count, device)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=processes if processes > 1 else 0,
+        multiprocessing_context="spawn" if processes > 1 else None,  # a forked torch may hang in its thread pool
+    )
+    with _interrupts_are_ours():
+        elements = iter(loader)
+    yield from tqdm(elements, total=count, desc=description, unit="volume")
+
+
+def _as_it_is(element: T) -> T:
+    """In place of torch's own, which makes tensors of arrays."""
+    return element
+
+
+def workers(volumes: int, device: torch.device) -> int:
+    """How many processes work on some volumes."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(volumes, own, MAX_WORKERS if device.type == "cpu" else MAX_WORKERS_GPU)
+
+
+@contextmanager
+def _interrupts_are_ours() -> Iterator[None]:
+    """Processes started here do not hear Ctrl-C, or each would print its traceback; this one hears it and ends them."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may set this
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
