@@ -77,7 +77,7 @@ def check(task: Training, config: Mapping[str, Any]) -> None:
         UsageError: settings, people or other bundles that do not fit.
         BundleError: another bundle that it builds on is not whole.
     """
-    _check_settings(config)
+    check_settings(config)
     modalities = config["modalities"]
     people = [subject.participant for subject in find_subjects(task.source, modalities)]
     shares, seed, ages = config["training"]["shares"], config["seed"], read_ages(task.source)
@@ -94,7 +94,12 @@ def check(task: Training, config: Mapping[str, Any]) -> None:
         tell_of_known(calibrated, task.init)
 
 
-def _check_settings(config: Mapping[str, Any]) -> None:
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Refuse settings of a ``train`` config that nothing could be trained with.
+
+    Raises:
+        UsageError: one of them.
+    """
     modalities, shares = config["modalities"], config["training"]["shares"]
     if not isinstance(modalities, list) or len(modalities) != 1:
         found = ",".join(modalities) if isinstance(modalities, list) else str(modalities)
