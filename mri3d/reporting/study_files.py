@@ -75,15 +75,16 @@ def draw_history(outcomes: Sequence[Outcome], objective: str, smallest: bool, pa
         path: where the PNG goes.
     """
     figure = Figure(figsize=(7.0, 4.2), dpi=120, facecolor="white", layout="constrained")
+    axes = figure.add_subplot(xlabel="trial", ylabel="value")
     better = "lower is better" if smallest else "higher is better"
-    axes = figure.add_subplot(xlabel="trial", ylabel=f"{objective} ({better})")
+    axes.set_title(f"{objective[:1].upper()}{objective[1:]}; {better}", fontsize=10, loc="left")
     for state, mark, colour, label in (
         ("complete", "o", BLUE, "complete"), ("pruned", "x", VERMILION, "pruned: value of its last epoch"),
     ):  # fmt: skip
         points = [(one.number, one.value) for one in outcomes if one.state == state and np.isfinite(one.value)]
         if points:
             axes.plot(*zip(*points, strict=True), mark, color=colour, markersize=6, label=label)
-    _draw_best(axes, [one for one in outcomes if one.state == "complete"], smallest)
+    _draw_best(axes, outcomes, smallest)
     failed = [one.number for one in outcomes if one.state == "failed"]
     if failed:
         low = [0.0] * len(failed)  # on the axis itself, since they have no value
@@ -96,12 +97,15 @@ def draw_history(outcomes: Sequence[Outcome], objective: str, smallest: bool, pa
     save_png(figure, path)
 
 
-def _draw_best(axes: Axes, complete: Sequence[Outcome], smallest: bool) -> None:
+def _draw_best(axes: Axes, outcomes: Sequence[Outcome], smallest: bool) -> None:
+    complete = [one for one in outcomes if one.state == "complete"]
     if not complete:
         return
     choose = min if smallest else max
     best = list(accumulate((one.value for one in complete), choose))
-    axes.step([one.number for one in complete], best, where="post", color=BLUE, linewidth=1.2, label="best so far")
+    numbers, last = [one.number for one in complete], outcomes[-1].number
+    steps = [*numbers, last], [*best, best[-1]]
+    axes.step(*steps, where="post", color=BLUE, linewidth=1.2, label="best so far")
     winner = choose(complete, key=lambda one: one.value)
     label = f"best: trial {winner.number}, {winner.value:.4g}"
     axes.plot(winner.number, winner.value, "*", color="black", markersize=13, label=label, zorder=3)
