@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from monai.utils import set_determinism
 
 from mri3d import recipe as recipes
 from mri3d.bundle import SPLIT
-from mri3d.errors import UsageError
+from mri3d.errors import Mri3dError, UsageError
 from mri3d.objective import OBJECTIVES, Objective
 from mri3d.preflight import Training, asked, check, check_settings
 from mri3d.recipe import DEFAULT_RECIPE, literal
@@ -43,6 +44,7 @@ SHARED = ("training.shares", "training.members", "training.tracking")
 """What all trials have in common even so."""
 
 BEST = "best.yaml"
+PICTURES = ("history.png", "importance.png")
 STATES = ("complete", "pruned", "failed")
 
 
@@ -82,15 +84,22 @@ def tune(task: Training, trials: int, objective: str) -> Summary:
     check(task, config)
     identity = {
         "recipe": recipes.name_of(recipe), "objective": objective, "search": space.as_yaml(),
-        "config": config, "volumes": _volumes(task.source, config["modalities"]),
+        "config": {key: value for key, value in config.items() if key != "imports"},
+        "volumes": _volumes(task.source, config["modalities"]),
     }  # fmt: skip
+    new = not task.root.exists()
     study = Study(task.root, space, measure.direction, config["seed"], identity, task.existing == "resume")
     runner = _Runner(task, recipe, keys, measure, study)
-    while (claim := study.claim(trials)) is not None:
-        logger.info("trial %d of %d: %s", claim.number, trials, _told(claim.values))
-        runner.run(claim)
-        _write(study, recipe, keys, measure)
-        _tell(study, claim.number, trials)
+    try:
+        while (claim := study.claim(trials)) is not None:
+            logger.info("trial %d of %d: %s", claim.number, trials, _told(claim.values))
+            runner.run(claim)
+            _write(study, recipe, keys, measure)
+            _tell(study, claim.number, trials)
+    except Mri3dError:
+        if new and not study.outcomes() and not any((task.root / "cache").glob("*")):
+            shutil.rmtree(task.root)  # there is nothing to keep
+        raise
     return _summary(study, trials, runner, measure)
 
 
@@ -123,8 +132,8 @@ def _below(key: str, places: Any) -> bool:
 
 def _volumes(source: Path, modalities: list[str]) -> dict[str, str]:
     """What tells data apart: every scan with its size."""
-    found = discover(source, modalities).subjects
-    return {subject.key: f"{subject.reference.stat().st_size} bytes" for subject in found}
+    files = {subject.key: subject.reference for subject in discover(source, modalities).subjects}
+    return {key: f"{path.stat().st_size} bytes" if path.exists() else "missing" for key, path in files.items()}
 
 
 class _Runner:
@@ -149,11 +158,14 @@ class _Runner:
 
         Raises:
             UsageError: it broke down, and no trial has come to a value yet: the fault is hardly its settings'.
+            Mri3dError: the volumes cannot be used; the trial is left to be tried again.
         """
         try:
             with plain_errors():
                 value = self._train(claim)
         except Exception as error:  # whatever a network of odd settings may raise
+            if self.prepared is None and isinstance(error, Mri3dError):
+                raise
             logger.debug("trial %d failed", claim.number, exc_info=True)
             cause = " ".join(f"{type(error).__name__}: {error}".split())
             self.study.fail(claim, cause)
@@ -225,10 +237,10 @@ def _write(study: Study, recipe: str, keys: Mapping[str, Any], objective: Object
     with Lock(root / "locks" / "files"):
         outcomes, best, importance = study.outcomes(), study.best(), study.importance()
         write_table(outcomes, list(study.space.as_yaml()), root / "trials.csv")
-        draw_history(outcomes, objective.name, objective.direction == "minimize", root / "history.png")
+        draw_history(outcomes, objective.name, objective.direction == "minimize", root / PICTURES[0])
         if importance:
             complete = sum(outcome.state == "complete" for outcome in outcomes)
-            draw_importance(importance, objective.name, complete, root / "importance.png")
+            draw_importance(importance, objective.name, complete, root / PICTURES[1])
         if best is not None:
             # what is of this machine, or an option of train, is no part of a recipe
             own = {key: value for key, value in keys.items() if key not in ("seed", "modalities", "cache_dir")}
@@ -239,7 +251,8 @@ def _write(study: Study, recipe: str, keys: Mapping[str, Any], objective: Object
 
 def _tell(study: Study, number: int, trials: int) -> None:
     done, best = next(one for one in study.outcomes() if one.number == number), study.best()
-    ending = done.cause if done.state == "failed" else f"{done.value:.5g} after {done.epochs} epochs"
+    epochs = f" after {done.epochs} epochs" if done.epochs else ""
+    ending = done.cause if done.state == "failed" else f"{done.value:.5g}{epochs}"
     beside = f"; best so far {best.value:.5g}, trial {best.number}" if best is not None else ""
     logger.info("trial %d of %d %s: %s%s", number, trials, done.state, ending, beside)
 
@@ -259,7 +272,8 @@ def _summary(study: Study, trials: int, runner: _Runner, objective: Objective) -
         seed = runner.keys["seed"]
         lines += [
             f"Best: trial {best.number}, {objective.name} {best.value:.5g}, with {_told(best.values)}",
-            f"Table: {root / 'trials.csv'}\nPictures: {root / 'history.png'}, {root / 'importance.png'}",
+            f"Table: {root / 'trials.csv'}",
+            f"Pictures: {', '.join(str(path) for path in (root / PICTURES[0], root / PICTURES[1]) if path.exists())}",
             f"Train it: mri3d train {runner.task.source} -o BUNDLE --recipe {root / BEST} --seed {seed}",
         ]
     unusable = () if runner.prepared is None else runner.prepared.failures

@@ -16,7 +16,7 @@ LAYERS = {
     "errors": 0,
     "grid": 0,
     "resources": 0,
-    "extras": 0,
+    "extras": 1,
     "volumes": 1,
     "models": 1,
     "evaluation": 1,
