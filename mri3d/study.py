@@ -92,7 +92,7 @@ class Study:
             )
 
     def claim(self, trials: int) -> Claim | None:
-        """The next trial to run; None where ``trials`` are done or under way."""
+        """The next trial to run; None where ``trials``, at most the size of the space, are done or under way."""
         with self._lock:
             self._give_back()
             attempts = self._attempts()
@@ -103,13 +103,32 @@ class Study:
             number = _number(waiting[0]) if waiting else max(numbers, default=0) + 1
             lock = self._lock_of(number)
             lock.acquire(wait=60)
-            seed = zlib.crc32(f"{self.seed}/{number}".encode())
-            self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
-            trial = self._study.ask()
-            trial.set_user_attr(NUMBER, number)
+            trial, values = self._propose(number, new=not waiting)
             for step, value in self._reported(number).items():
                 trial.report(value, step)
-            return Claim(number, self.space.suggest(trial), trial, lock)
+            return Claim(number, values, trial, lock)
+
+    def _propose(self, number: int, new: bool) -> tuple[optuna.Trial, dict[str, Any]]:
+        """A trial with its values; a ``new`` one tries what none has tried: a training repeated comes to the same."""
+        tried = [self.space.decode(trial.params) for trial in self._attempts()] if new else []
+        seed = zlib.crc32(f"{self.seed}/{number}".encode())
+        self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
+        trial = self._study.ask()
+        values = self.space.suggest(trial)
+        if values in tried:
+            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.enqueue_trial(self._untried(tried, seed), user_attrs={NUMBER: number})
+            trial = self._study.ask()
+            values = self.space.suggest(trial)
+        trial.set_user_attr(NUMBER, number)
+        return trial, values
+
+    def _untried(self, tried: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+        """What a trial stores of values drawn at random that are not in ``tried``."""
+        drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+        while self.space.suggest(drawn.ask()) in tried:
+            pass
+        return dict(drawn.get_trials(deepcopy=False)[-1].params)
 
     def complete(self, claim: Claim, value: float) -> None:
         """A trial came to its end with a value."""

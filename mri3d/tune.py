@@ -81,6 +81,9 @@ def tune(task: Training, trials: int, objective: str) -> Summary:
     recipe, keys = task.recipe or DEFAULT_RECIPE, {"seed": 0, "modalities": ["T1w"], **asked(task)}
     config = recipes.merge(recipe, keys)["train"]
     space = _space(recipe, keys, config, measure)
+    if trials > space.size:
+        remedy = "Ask for fewer, or widen the search section; what --set sets is not searched"
+        raise UsageError("--trials", f"at most {space.size}, as many as there are combinations", str(trials), remedy)
     check(task, config)
     identity = {
         "recipe": recipes.name_of(recipe), "objective": objective, "search": space.as_yaml(),

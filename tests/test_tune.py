@@ -67,6 +67,8 @@ def test_a_section_becomes_choices_and_ranges():
         Range("network_def.x", 0.5, 2, 0.5),
     )
     assert [one.whole for one in space.parameters if isinstance(one, Range)] == [True, True, False]
+    assert space.size == 2 * 2 * 7 * 2 * 4
+    assert parse_space({"a.b": {"low": 0.1, "high": 0.2}}).size == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +216,18 @@ def test_proposals_depend_on_the_seed_and_the_results_alone(tmp_path: Path):
             one.complete(claim, claim.values["training.learning_rate"])
 
 
+def test_no_values_are_tried_twice(tmp_path: Path):
+    section = {"training.learning_rate": [0.1, 0.01, 0.001], "training.batch_size": {"low": 1, "high": 4}}
+    study = Study(tmp_path / "s", parse_space(section), "minimize", 0, {}, False)
+    assert study.space.size == 12
+    for _ in range(12):
+        claim = study.claim(12)
+        assert claim is not None
+        study.complete(claim, claim.values["training.learning_rate"])
+    assert study.claim(12) is None
+    assert len({json.dumps(one.values) for one in study.outcomes()}) == 12
+
+
 def test_a_study_keeps_to_what_was_asked_of_it(tmp_path: Path):
     with pytest.raises(UsageError, match="a study to go on with"):
         study_in(tmp_path / "s", resume=True)
@@ -353,6 +367,7 @@ def test_another_study_is_refused(study: Path, place: Path):
 def test_what_cannot_be_searched_leaves_nothing_behind(place: Path):
     assert "config keys with choices or ranges" in tune(place, "no", 2, "--recipe", "atlas", exit_code=2).output
     assert "none of that name" in tune(place, "no", 2, "--set", "training.epochz=3", exit_code=2).output
+    assert "at most 56, as many as there are combinations" in tune(place, "no", 57, exit_code=2).output
     assert not (place / "no").exists()
 
 

@@ -14,6 +14,7 @@ A range holds both its ends. It is of whole numbers where both are whole; ``log`
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,6 +71,11 @@ class Choice:
         """The value behind what a trial stores."""
         return json.loads(stored)
 
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        return len(self.options)
+
     def examples(self) -> tuple[Any, ...]:
         """All values."""
         return self.options
@@ -100,7 +106,7 @@ class Range:
     def __post_init__(self) -> None:
         for name in ("low", "high", "step"):
             value = getattr(self, name)
-            number = type(value) in (int, float) and abs(value) != float("inf") and value == value
+            number = type(value) in (int, float) and math.isfinite(value)
             if not number and not (name == "step" and value is None):
                 raise self._unfit(f"a number for {name}", f"{value!r}", "Mend it; YAML wants 1.0e-3 in place of 1e-3")
         if type(self.log) is not bool:
@@ -121,6 +127,12 @@ class Range:
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
         return type(self.low) is int and type(self.high) is int
+
+    @property
+    def size(self) -> float:
+        """How many values there are; infinite without a step."""
+        step = 1 if self.whole and self.step is None else self.step
+        return math.inf if step is None else int((self.high - self.low) / step + 1e-9) + 1
 
     def suggest(self, trial: Trial) -> Number:
         """The value a trial gets."""
@@ -148,6 +160,11 @@ class Space:
     """All keys that are searched, in the order of the recipe."""
 
     parameters: tuple[Choice | Range, ...]
+
+    @property
+    def size(self) -> float:
+        """How many combinations of values there are; infinite where a range is continuous."""
+        return math.prod(parameter.size for parameter in self.parameters)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """A value for every key."""
