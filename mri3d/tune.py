@@ -27,7 +27,7 @@ from mri3d.study import Claim, Study
 from mri3d.train import open_training
 from mri3d.training.checkpoint import CHECKPOINT
 from mri3d.training.prepare import Prepared
-from mri3d.training.search import Space, parse_space
+from mri3d.training.search import Choice, Range, Space, parse_space
 from mri3d.training.split import Split
 from mri3d.training.watch import Watch
 from mri3d.volumes.atomic import write_json, write_text
@@ -77,56 +77,99 @@ def tune(task: Training, trials: int, objective: str) -> Summary:
             or the study is another one.
     """
     pick_device(task.device)
-    measure: Objective = OBJECTIVES[objective]()
-    recipe, keys = task.recipe or DEFAULT_RECIPE, {"seed": 0, "modalities": ["T1w"], **asked(task)}
-    config = recipes.merge(recipe, keys)["train"]
-    space = _space(recipe, keys, config, measure)
-    if trials > space.size:
+    plan = _plan(task, objective)
+    if trials > plan.space.size:
         remedy = "Ask for fewer, or widen the search section; what --set sets is not searched"
-        raise UsageError("--trials", f"at most {space.size}, as many as there are combinations", str(trials), remedy)
-    check(task, config)
-    identity = {
-        "recipe": recipes.name_of(recipe), "objective": objective, "search": space.as_yaml(),
-        "config": {key: value for key, value in config.items() if key != "imports"},
-        "volumes": _volumes(task.source, config["modalities"]),
-    }  # fmt: skip
-    new = not task.root.exists()
-    study = Study(task.root, space, measure.direction, config["seed"], identity, task.existing == "resume")
-    runner = _Runner(task, recipe, keys, measure, study)
+        found = f"at most {plan.space.size}, as many as there are combinations"
+        raise UsageError("--trials", found, str(trials), remedy)
+    check(task, plan.config)
+    new, direction, seed = not task.root.exists(), plan.objective.direction, plan.config["seed"]
+    study = Study(task.root, plan.space, direction, seed, _identity(task, plan), task.existing == "resume")
+    runner = _Runner(task, plan, study)
     try:
         while (claim := study.claim(trials)) is not None:
             logger.info("trial %d of %d: %s", claim.number, trials, _told(claim.values))
             runner.run(claim)
-            _write(study, recipe, keys, measure)
+            _write(study, plan)
             _tell(study, claim.number, trials)
     except Mri3dError:
         if new and not study.outcomes() and not any((task.root / "cache").glob("*")):
             shutil.rmtree(task.root)  # there is nothing to keep
         raise
-    return _summary(study, trials, runner, measure)
+    return _summary(study, trials, runner)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all trials have in common.
+
+    Args:
+        recipe: its name or file.
+        keys: config keys that are set for all trials.
+        config: the ``train`` config that they give.
+        word: the objective on the command line.
+        objective: what is measured.
+        space: what is searched.
+    """
+
+    recipe: str
+    keys: Mapping[str, Any]
+    config: Mapping[str, Any]
+    word: str
+    objective: Objective
+    space: Space
+
+
+def _plan(task: Training, objective: str) -> _Plan:
+    recipe, keys = task.recipe or DEFAULT_RECIPE, {"seed": 0, "modalities": ["T1w"], **asked(task)}
+    config, measure = recipes.merge(recipe, keys)["train"], OBJECTIVES[objective]()
+    if objective == "reconstruction" and "epochs" not in config["training"]:
+        expected = "a recipe that learns by gradients, for its validation loss"
+        raise UsageError(f"--recipe {recipe}", expected, "one that does not", "Use --objective lesions")
+    return _Plan(recipe, keys, config, objective, measure, _space(recipe, keys, config, measure))
+
+
+def _identity(task: Training, plan: _Plan) -> dict[str, Any]:
+    """What must be the same whenever a study is gone on with."""
+    return {
+        "recipe": recipes.name_of(plan.recipe),
+        "objective": plan.word,
+        "search": plan.space.as_yaml(),
+        "config": {key: value for key, value in plan.config.items() if key != "imports"},
+        "volumes": _volumes(task.source, plan.config["modalities"]),
+    }
 
 
 def _space(recipe: str, keys: Mapping[str, Any], config: Mapping[str, Any], objective: Objective) -> Space:
     """The recipe's space without the keys that are set, once every value in it is known to have a place."""
     space = parse_space(recipes.search_of(recipe))
-    for parameter in space.parameters:
-        key, where = parameter.key.replace("::", ".").replace("#", "."), f"search: {parameter.key}"
-        if "." not in key or key.partition(".")[0] not in SEARCHED or _below(key, SHARED):
-            expected = f"a key of {', '.join(SEARCHED)} that is not {', '.join(SHARED)}"
-            raise UsageError(where, expected, key, "Set it for all trials with --set")
-        old = recipes.value_at(config, key)
-        for value in parameter.examples():
-            if not recipes.replace_key(deepcopy(dict(config)), key, value):
-                raise recipes.unknown_key(parameter.key, [config])
-            if isinstance(value, str) and isinstance(old, int | float):
-                raise UsageError(where, "numbers", f"the word {value!r}", "YAML wants 1.0e-3 in place of 1e-3")
-        if parameter.key not in keys and _below(key, objective.fixed):
-            expected = f"no key that the {objective.name} is made of, or that leaves it as it is"
-            raise UsageError(where, expected, key, "Use --objective lesions, or fix the key with --set")
     searched = tuple(parameter for parameter in space.parameters if parameter.key not in keys)
+    for parameter in space.parameters:
+        _check_parameter(parameter, config)
+    for parameter in searched:
+        if _below(parameter.key, objective.fixed):
+            expected = f"no key that the {objective.name} is made of, or that leaves it as it is"
+            remedy = "Use --objective lesions, or fix the key with --set"
+            raise UsageError(f"search: {parameter.key}", expected, parameter.key, remedy)
     if not searched:
         raise UsageError("--set", "a key of the search section left to search", "none", "Set fewer of them")
     return Space(searched)
+
+
+def _check_parameter(parameter: Choice | Range, config: Mapping[str, Any]) -> None:
+    """Refuse a key that is not there or not to be searched, and values that nothing can be trained with."""
+    key, where = parameter.key, f"search: {parameter.key}"
+    if "." not in key or key.partition(".")[0] not in SEARCHED or _below(key, SHARED):
+        expected = f"a key of {', '.join(SEARCHED)} that is not {', '.join(SHARED)}, with dots between levels"
+        raise UsageError(where, expected, key, "Set it for all trials with --set")
+    old = recipes.value_at(config, key)
+    for value in parameter.examples():
+        if isinstance(value, str) and isinstance(old, int | float):
+            raise UsageError(where, "numbers", f"the word {value!r}", "YAML wants 1.0e-3 in place of 1e-3")
+        tried = deepcopy(dict(config))
+        if not recipes.replace_key(tried, key, value):
+            raise recipes.unknown_key(key, [config])
+        check_settings(tried)
 
 
 def _below(key: str, places: Any) -> bool:
@@ -144,16 +187,12 @@ class _Runner:
 
     Args:
         task: see :func:`tune`.
-        recipe: its name or file.
-        keys: that are set for all trials.
-        objective: what is measured.
-        study: that the trials belong to.
+        plan: what they have in common.
+        study: that they belong to.
     """
 
-    def __init__(
-        self, task: Training, recipe: str, keys: Mapping[str, Any], objective: Objective, study: Study
-    ) -> None:
-        self.task, self.recipe, self.keys, self.objective, self.study = task, recipe, keys, objective, study
+    def __init__(self, task: Training, plan: _Plan, study: Study) -> None:
+        self.task, self.plan, self.study = task, plan, study
         self.prepared: Prepared | None = None
 
     def run(self, claim: Claim) -> None:
@@ -170,7 +209,8 @@ class _Runner:
             if self.prepared is None and isinstance(error, Mri3dError):
                 raise
             logger.debug("trial %d failed", claim.number, exc_info=True)
-            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            kind = "" if isinstance(error, Mri3dError) else f"{type(error).__name__}: "
+            cause = " ".join(f"{kind}{error}".split())
             self.study.fail(claim, cause)
             if all(outcome.state == "failed" for outcome in self.study.outcomes()):
                 remedy = "Mend the recipe, its search section or --set, and begin a new study"
@@ -181,15 +221,13 @@ class _Runner:
             elif math.isfinite(value):
                 self.study.complete(claim, value)
             else:
-                self.study.fail(claim, f"the {self.objective.name} is not finite")
+                self.study.fail(claim, f"the {self.plan.objective.name} is not finite")
         gc.collect()  # networks and cached volumes of the trial hang together in circles
 
     def _train(self, claim: Claim) -> float | None:
         """The value of a trial; None where it was pruned."""
         folder, split = folder_of(self.task.root, claim.number), self.task.root / "split.json"
-        keys = {**self.keys, **claim.values}
-        check_settings(recipes.merge(self.recipe, keys)["train"])
-        recipes.build(self.recipe, folder, keys)
+        recipes.build(self.plan.recipe, folder, {**self.plan.keys, **claim.values})
         if split.exists():
             write_json(folder / SPLIT, Split.load(split).as_dict())
         parser = open_training(self.task.source, folder, self.task.device, self._shared()).parser
@@ -202,7 +240,7 @@ class _Runner:
 
     def _shared(self) -> dict[str, Any]:
         """What is set when a trial is opened, and is no part of its bundle."""
-        own = {} if "cache_dir" in self.keys else {"cache_dir": literal(self.task.root / "cache")}
+        own = {} if "cache_dir" in self.plan.keys else {"cache_dir": literal(self.task.root / "cache")}
         return own if self.prepared is None else {**own, "prepared": self.prepared}
 
     def _prepare(self, parser: ConfigParser, split: Path) -> None:
@@ -224,9 +262,9 @@ class _Runner:
 
         trainer = parser.get_parsed_content("train#trainer")
         if isinstance(trainer, Engine):  # else there is nothing to learn by gradients, and no epochs
-            Watch(lambda: self.objective.of_epoch(parser), ends).attach(trainer)
+            Watch(lambda: self.plan.objective.of_epoch(parser), ends).attach(trainer)
         trainer.run()
-        return None if pruned else self.objective.of_training(parser)
+        return None if pruned else self.plan.objective.of_training(parser)
 
 
 def folder_of(root: Path, number: int) -> Path:
@@ -234,9 +272,9 @@ def folder_of(root: Path, number: int) -> Path:
     return root / "trials" / f"{number:03}"
 
 
-def _write(study: Study, recipe: str, keys: Mapping[str, Any], objective: Objective) -> None:
+def _write(study: Study, plan: _Plan) -> None:
     """Bring table, pictures and the best recipe to what the study knows by now."""
-    root = study.folder
+    root, objective = study.folder, plan.objective
     with Lock(root / "locks" / "files"):
         outcomes, best, importance = study.outcomes(), study.best(), study.importance()
         write_table(outcomes, list(study.space.as_yaml()), root / "trials.csv")
@@ -246,10 +284,10 @@ def _write(study: Study, recipe: str, keys: Mapping[str, Any], objective: Object
             draw_importance(importance, objective.name, complete, root / PICTURES[1])
         if best is not None:
             # what is of this machine, or an option of train, is no part of a recipe
-            own = {key: value for key, value in keys.items() if key not in ("seed", "modalities", "cache_dir")}
+            own = {key: value for key, value in plan.keys.items() if key not in ("seed", "modalities", "cache_dir")}
             worth = f"{objective.name} {best.value:.6g}"
-            told = f"# {recipes.name_of(recipe)} with the settings of trial {best.number}: {worth}"
-            write_text(root / BEST, f"{told}\n{recipes.with_settings(recipe, {**own, **best.values})}")
+            told = f"# {recipes.name_of(plan.recipe)} with the settings of trial {best.number}: {worth}"
+            write_text(root / BEST, f"{told}\n{recipes.with_settings(plan.recipe, {**own, **best.values})}")
 
 
 def _tell(study: Study, number: int, trials: int) -> None:
@@ -265,16 +303,16 @@ def _told(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={word}" for key, word in words.items())
 
 
-def _summary(study: Study, trials: int, runner: _Runner, objective: Objective) -> Summary:
+def _summary(study: Study, trials: int, runner: _Runner) -> Summary:
     outcomes, best, root = study.outcomes(), study.best(), study.folder
     states = [f"{count} {state}" for state in STATES if (count := sum(one.state == state for one in outcomes))]
     lines = [f"{len(outcomes)} trials: {', '.join(states)}"]
     if len(outcomes) < trials:
         lines.append(f"{trials - len(outcomes)} are still run by other processes")
     if best is not None:
-        seed = runner.keys["seed"]
+        seed, name = runner.plan.keys["seed"], runner.plan.objective.name
         lines += [
-            f"Best: trial {best.number}, {objective.name} {best.value:.5g}, with {_told(best.values)}",
+            f"Best: trial {best.number}, {name} {best.value:.5g}, with {_told(best.values)}",
             f"Table: {root / 'trials.csv'}",
             f"Pictures: {', '.join(str(path) for path in (root / PICTURES[0], root / PICTURES[1]) if path.exists())}",
             f"Train it: mri3d train {runner.task.source} -o BUNDLE --recipe {root / BEST} --seed {seed}",

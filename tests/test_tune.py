@@ -144,6 +144,8 @@ def test_what_is_set_is_not_searched():
         ("training.learning_rat", [1, 2], "training.learning_rate"),
         ("training.corruption.9.std", [1, 2], "none of that name"),
         ("training.learning_rate", ["1e-3", 0.1], "1.0e-3 in place of 1e-3"),
+        ("training.batch_size", [1, 0], "training.batch_size: expected a whole number from 1 on"),
+        ("training#batch_size", [1, 2], "with dots between levels"),
         ("grid.spacing", [2.0, 4.0], "a key of network_def, training, scorer"),
         ("seed", [1, 2], "a key of network_def, training, scorer"),
         ("training.shares.train", [0.5, 0.6], "a key of network_def, training, scorer"),
@@ -346,7 +348,7 @@ def test_the_best_recipe_trains(study: Path, place: Path):
 
 def test_another_study_is_refused(study: Path, place: Path):
     other = place / "other.yaml"
-    other.write_text(yaml.safe_dump({**RECIPE, "search": {"training.learning_rate": [0.1, 0.2]}}))
+    other.write_text(yaml.safe_dump({**RECIPE, "search": {"training.learning_rate": [0.1, 0.2, 0.3]}}))
     before = table(study)
     for words, told in (
         ((), "Name another folder, or go on with it by --resume"),
@@ -367,6 +369,8 @@ def test_another_study_is_refused(study: Path, place: Path):
 def test_what_cannot_be_searched_leaves_nothing_behind(place: Path):
     assert "config keys with choices or ranges" in tune(place, "no", 2, "--recipe", "atlas", exit_code=2).output
     assert "none of that name" in tune(place, "no", 2, "--set", "training.epochz=3", exit_code=2).output
+    words = ("--recipe", "pca", "--objective", "reconstruction")
+    assert "a recipe that learns by gradients" in tune(place, "no", 2, *words, exit_code=2).output
     assert "at most 56, as many as there are combinations" in tune(place, "no", 57, exit_code=2).output
     assert not (place / "no").exists()
 
@@ -425,7 +429,8 @@ def wait_for(ready: Callable[[], object], process: subprocess.Popen[str]) -> Non
 
 
 def test_a_study_that_is_killed_and_interrupted_ends_with_as_many_trials_as_asked_for(study: Path, place: Path):
-    words = ("--objective", "reconstruction", "--set", "training.epochs=6")
+    epochs = 6
+    words = ("--objective", "reconstruction", "--set", f"training.epochs={epochs}")
     root = place / "killed"
     process = start(place, "killed", 3, *words)
     wait_for(lambda: len(read_history(root / "trials" / "002" / "training")) >= 2, process)
@@ -438,17 +443,18 @@ def test_a_study_that_is_killed_and_interrupted_ends_with_as_many_trials_as_aske
     wait_for(lambda: len(read_history(root / "trials" / "003" / "training")) >= 1, process)
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, told
     assert [line for line in told.splitlines() if "%|" not in line][-1] == "mri3d: interrupted; go on with --resume"
     assert "Traceback" not in told and "trial 1 of" not in told
 
     tune(place, "killed", 3, *words, "--resume")
     rows = table(root)
-    assert [(row["trial"], row["state"], row["epochs"]) for row in rows] == [(n, "complete", "6") for n in "123"]
+    ended = [(row["trial"], row["state"], row["epochs"]) for row in rows]
+    assert ended == [(n, "complete", str(epochs)) for n in "123"]
     assert float(rows[1]["training.learning_rate"]) == values["learning_rate"]
     for row in rows:
         history = read_history(root / "trials" / f"00{row['trial']}" / "training")
-        assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4, 5, 6]
+        assert [epoch["epoch"] for epoch in history] == list(range(1, epochs + 1))
         assert float(row["value"]) == pytest.approx(min(epoch["val_loss"] for epoch in history), rel=1e-4)
     kept = optuna.load_study(study_name=studies.NAME, storage=f"sqlite:///{root / 'study.db'}")
     assert sorted(trial.state.name for trial in kept.trials) == ["COMPLETE"] * 3 + ["FAIL"] * 2
