@@ -253,6 +253,50 @@ def _say_bundle(folder: Path) -> None:
 
 @main.command(cls=Command)
 @input_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The study.")
+@click.option("--recipe", help="Name of a recipe, or a YAML file, with a search section. [default: restore]")
+@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trainings in all.")
+@click.option(
+    "--objective", type=click.Choice(["lesions", "reconstruction"]), default="lesions", show_default=True,
+    help="Average precision of simulated anomalies in validation subjects, or the validation loss.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of split, weights, augmentation and search. [default: 0]")
+@click.option("--resume", is_flag=True, help="Go on with the study, or share it with a process that runs it.")
+@device_option
+@modalities_option
+@set_option
+def tune(
+    source: Path,
+    output: Path,
+    recipe: str | None,
+    trials: int,
+    objective: str,
+    seed: int | None,
+    resume: bool,
+    device: str,
+    modalities: list[str] | None,
+    settings: dict[str, Any],
+) -> None:
+    """Search for the settings of a recipe that do best on validation subjects of INPUT.
+
+    What is searched stands in the recipe's search section; what --set sets is not. Nobody who calibrates or tests has
+    a part in it.
+    """
+    from mri3d.extras import need
+
+    need("optuna", "tune", "mri3d tune")
+    from mri3d.preflight import Training
+    from mri3d.tune import tune as run
+
+    _refuse_options(settings, "device", "dataset_dir", "bundle_root", "seed", "modalities")
+    task = Training(source, output, recipe, device, settings, seed, modalities, _existing(resume, False))
+    summary = run(task, trials, objective)
+    _say(summary.words)
+    _report_failures(summary.failures)
+
+
+@main.command(cls=Command)
+@input_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle.")
 @click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
 @overwrite_option

@@ -16,6 +16,7 @@ from mri3d.recipe import literal
 from mri3d.scoring.calibrate import MIN_SUBJECTS, check_quantile
 from mri3d.scoring.scorer import Scorer
 from mri3d.training.split import Split, check_people, split_participants
+from mri3d.training.tracking import check_tracking
 from mri3d.volumes.participants import read_ages
 from mri3d.workflow import find_subjects
 
@@ -77,7 +78,7 @@ def check(task: Training, config: Mapping[str, Any]) -> None:
         UsageError: settings, people or other bundles that do not fit.
         BundleError: another bundle that it builds on is not whole.
     """
-    _check_settings(config)
+    check_settings(config)
     modalities = config["modalities"]
     people = [subject.participant for subject in find_subjects(task.source, modalities)]
     shares, seed, ages = config["training"]["shares"], config["seed"], read_ages(task.source)
@@ -94,7 +95,12 @@ def check(task: Training, config: Mapping[str, Any]) -> None:
         tell_of_known(calibrated, task.init)
 
 
-def _check_settings(config: Mapping[str, Any]) -> None:
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Refuse settings of a ``train`` config that nothing could be trained with.
+
+    Raises:
+        UsageError: one of them.
+    """
     modalities, shares = config["modalities"], config["training"]["shares"]
     if not isinstance(modalities, list) or len(modalities) != 1:
         found = ",".join(modalities) if isinstance(modalities, list) else str(modalities)
@@ -105,6 +111,8 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     if config["scorer"]["_target_"] == f"{Scorer.__module__}.{Scorer.__qualname__}":
         Scorer(**{key: value for key, value in config["scorer"].items() if key != "_target_"})
     check_quantile(config["voxel_quantile"])
+    if "epochs" in config["training"]:
+        check_tracking(config["training"]["tracking"])
     for key, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("learning_rate", 0)):
         value = config["training"].get(key, least)
         kinds = (int, float) if key == "learning_rate" else (int,)

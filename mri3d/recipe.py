@@ -37,6 +37,9 @@ LEARNING = ("epochs", "batch_size", "learning_rate", "patience")
 PREPARATION = ("modalities", "grid", "bias_correction", "preprocessing")
 """The keys that decide what comes onto the model grid."""
 
+SEARCH = "search"
+"""A recipe's section for `mri3d tune`; it is no part of the configs."""
+
 RECORD = "recipe.json"
 """What a bundle's configs were built from: the recipe's name and the overrides."""
 
@@ -170,6 +173,7 @@ def merge(recipe: str | Path, overrides: Mapping[str, Any]) -> dict[str, dict[st
         UsageError: no such recipe, or a key that none of its configs has.
     """
     own = _read_recipe(recipe)
+    own.pop(SEARCH, None)
     other = {} if "epochs" in own["training"] else FIT
     layers = {
         workflow: [_read(f"workflow/{other.get(part, part)}") for part in parts] for workflow, parts in LAYERS.items()
@@ -181,6 +185,33 @@ def merge(recipe: str | Path, overrides: Mapping[str, Any]) -> dict[str, dict[st
             config.pop("training", None)
     _override(configs, overrides)
     return configs
+
+
+def search_of(recipe: str | Path) -> Any:
+    """The ``search`` section of a recipe as it is written; None where it has none.
+
+    Raises:
+        UsageError: no such recipe.
+    """
+    return _read_recipe(recipe).get(SEARCH)
+
+
+def with_settings(recipe: str | Path, overrides: Mapping[str, Any]) -> str:
+    """A recipe of its own in YAML, equal to ``recipe`` with overrides; without comments and ``search``.
+
+    Raises:
+        UsageError: no such recipe, or a key that it does not have.
+    """
+    own, merged = _read_recipe(recipe), merge(recipe, overrides)["train"]
+    own.pop(SEARCH, None)
+    for key in overrides:
+        # a recipe wins over the shared parts key by key down to the second level, and whole below that
+        top, *below = _names(key)
+        if not below:
+            own[top] = merged[top]
+        else:
+            own[top] = {**own.get(top, {}), below[0]: merged[top][below[0]]}
+    return yaml.safe_dump(own, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _check_keys(recipe: str | Path, own: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> None:
@@ -205,23 +236,42 @@ def _override(configs: Mapping[str, dict[str, Any]], overrides: Mapping[str, Any
 
 
 def replace_key(config: dict[str, Any], key: str, value: Any) -> bool:
-    """Set a nested key that exists, of a mapping the keys that are given; False where it does not."""
-    *path, last = re.split(r"::|[#.]", key)
+    """Set a nested key that exists, of a mapping the keys that are given; False where it does not.
+
+    In a list a key is a number from 0 on.
+    """
+    *path, last = _names(key)
     node: Any = config
     for name in path:
-        node = node.get(name) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or last not in node:
+        node = _step(node, name)
+    if _step(node, last) is MISSING:
         return False
-    node[last] = over(node[last], value)
+    node[int(last) if isinstance(node, list) else last] = over(_step(node, last), value)
     return True
 
 
 def value_at(config: Mapping[str, Any], key: str) -> Any:
     """What stands at a nested key; None where there is none."""
     node: Any = config
-    for name in re.split(r"::|[#.]", key):
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node
+    for name in _names(key):
+        node = _step(node, name)
+    return None if node is MISSING else node
+
+
+MISSING = object()
+
+
+def _names(key: str) -> list[str]:
+    return re.split(r"::|[#.]", key)
+
+
+def _step(node: Any, name: str) -> Any:
+    """What stands in a mapping or list under a name or number; ``MISSING`` where nothing does."""
+    if isinstance(node, Mapping):
+        return node.get(name, MISSING)
+    if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+        return node[int(name)]
+    return MISSING
 
 
 def over(old: Any, new: Any) -> Any:

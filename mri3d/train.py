@@ -118,6 +118,7 @@ def clear(root: Path) -> None:
         (root / "models" / name).unlink(missing_ok=True)
     for name in (CHECKPOINT, "history.csv", "curve.png", "excluded.json"):
         (root / "training" / name).unlink(missing_ok=True)
+    shutil.rmtree(root / "training" / "tracking", ignore_errors=True)
     for path in (SPLIT, CONTROLS, INITIAL):
         (root / path).unlink(missing_ok=True)
     forget_folds(root)

@@ -214,8 +214,10 @@ def test_replace_key_says_whether_there_was_one():
     assert replace_key(config, "a.c", 5)
     assert config == {"a": {"b": [1, 2], "c": 5}}
     assert not replace_key(config, "a.d", 5)
-    assert not replace_key(config, "a.b.0", 5)
-    assert config == {"a": {"b": [1, 2], "c": 5}}
+    assert replace_key(config, "a.b.0", 5)
+    for missing in ("a.b.2", "a.b.-1", "a.b.x", "a.b.0.x"):
+        assert not replace_key(config, missing, 6)
+    assert config == {"a": {"b": [5, 2], "c": 5}}
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -16,6 +16,7 @@ LAYERS = {
     "errors": 0,
     "grid": 0,
     "resources": 0,
+    "extras": 1,
     "volumes": 1,
     "models": 1,
     "evaluation": 1,
@@ -29,6 +30,8 @@ LAYERS = {
     "workflow": 6,
     "preflight": 7,
     "check": 8,
+    "study": 7,
+    "objective": 7,
     "detect": 8,
     "slices": 8,
     "detector": 8,
@@ -36,6 +39,7 @@ LAYERS = {
     "controls": 8,
     "evaluate": 8,
     "demo": 9,
+    "tune": 9,
     "cli": 10,
     "serving": 10,
 }
@@ -44,7 +48,7 @@ SIBLINGS = {("controls", "train")}
 
 # Each takes seconds to load, or loads one that does.
 HEAVY = {"torch", "monai", "ignite", "deepbet"}
-WITHOUT_HEAVY = {"errors", "grid", "resources", "evaluation", "volumes", "cli"}
+WITHOUT_HEAVY = {"errors", "extras", "grid", "resources", "evaluation", "volumes", "cli"}
 
 Sources = Mapping[str, str]  # a module's dotted name to its text
 

@@ -6,8 +6,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-CORRUPTED = 0.03
-"""Change in normalised intensity from which a voxel counts as corrupted: about the noise of a scan."""
+from mri3d.transforms.corruption import CORRUPTED
 
 
 def prepare_batch(

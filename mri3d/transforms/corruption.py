@@ -17,6 +17,9 @@ Item = dict[Hashable, Any]
 RADII = (2.0, 16.0)
 """Smallest and largest typical radius of an anomaly in voxels."""
 
+CORRUPTED = 0.03
+"""Change in normalised intensity from which a voxel counts as corrupted: about the noise of a scan."""
+
 
 def smooth_noise(shape: Sequence[int], scale: float, rng: np.random.RandomState) -> torch.Tensor:
     """Gaussian noise on a grid ``scale`` voxels wide, interpolated linearly to ``shape``; about unit variance."""
