@@ -34,6 +34,7 @@ LAYERS = {
     "controls": 8,
     "evaluate": 8,
     "demo": 9,
+    "inspection": 9,
     "cli": 10,
     "serving": 10,
 }
