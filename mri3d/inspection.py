@@ -123,8 +123,9 @@ def _origin(abnormal: Path | None) -> str:
     if abnormal is not None:
         return f"Beside it stands {abnormal.name}."
     return (
-        "The brain beside it is the same one with a lesion put in by computer: an ellipsoid in the white matter of the right "
-        "frontal lobe, darkened by 75 % of the way to cerebrospinal fluid, which is easier to find than most real lesions."
+        "The brain beside it is the same one with a lesion put in by computer: an ellipsoid in the white matter of "
+        "the right frontal lobe, darkened by 75 % of the way to cerebrospinal fluid, which is easier to find than "
+        "most real lesions."
     )
 
 
@@ -132,9 +133,9 @@ def _draw_sides(sides: Sequence[Side], folder: Path) -> Picture:
     path = folder / "reconstruction.png"
     draw_reconstructions(sides, _place(sides[-1]), path)
     words = (
-        "From top to bottom: what the network is shown, what it gives back, the difference of the two, and the z-map that detection "
-        "reports. In the reconstruction look for what is missing; in the residual, for how much of it is plain anatomy; in the z-map, "
-        "for what is left once healthy residuals are taken into account."
+        "From top to bottom: what the network is shown, what it gives back, the difference of the two, and the "
+        "z-map that detection reports. In the reconstruction look for what is missing; in the residual, for how "
+        "much of it is plain anatomy; in the z-map, for what is left once healthy residuals are taken into account."
     )
     return Picture(path, words, "Input, reconstruction, residual and z-map of both brains in three planes each")
 
@@ -180,7 +181,7 @@ def _look(detector: Detector, items: Sequence[Item], grid: Grid, folder: Path) -
         variational = None
         if isinstance(network, VariationalAutoEncoder):
             variational = _draw_variational(network, windows[0], seen, folder, prefix)
-        parts.append(Part(title, kind, levels, latent, variational))
+        parts.append(Part(title, kind, levels, latent, variational, slicewise=windows[0].dim() == 4))
     return parts
 
 
@@ -191,7 +192,7 @@ def _window(given: torch.Tensor, grid: Grid, bundle: Path) -> torch.Tensor:
         UsageError: windows that are parts of slices.
     """
     if given.dim() == 4:
-        if tuple(given.shape[2:]) + (given.shape[0],) != grid.shape:
+        if (*given.shape[2:], given.shape[0]) != grid.shape:
             found = "windows of {} x {}".format(*given.shape[2:])
             raise UsageError(bundle, "a network that sees whole axial slices", found, "Build it with the whole window")
         return given
@@ -209,7 +210,8 @@ def _draw_levels(found: Features, seen: Seen, folder: Path, prefix: str) -> Iter
     volumes = [stacked(level.maps.numpy()) for level in found.levels]
     count = len(volumes)
     coarsest = int(np.argmin([prod(maps.shape[1:]) for maps in volumes]))
-    for number, (level, maps) in enumerate(zip(found.levels, volumes, strict=True), 1):
+    bar = tqdm(zip(found.levels, volumes, strict=True), total=count, desc="draw", unit="level", leave=False)
+    for number, (level, maps) in enumerate(bar, 1):
         grid = seen.coarse(maps.shape[1:])
         block = tuple(round(a / b) for a, b in zip(grid.spacing, seen.grid.spacing, strict=True))
         spread = maps.reshape(len(maps), -1).std(axis=1)
@@ -222,7 +224,8 @@ def _draw_levels(found: Features, seen: Seen, folder: Path, prefix: str) -> Iter
         )  # fmt: skip
         path = folder / f"{prefix}level{number:02}_{re.sub(r'[^A-Za-z0-9.]', '_', level.name)}.png"
         shape = " \N{MULTIPLICATION SIGN} ".join(map(str, facts.shape))
-        draw_features(seen, maps, f"Level {number} of {count}: {level.name}, {len(maps)} maps of {shape}", path)
+        title = f"Level {number} of {count}: {len(maps)} maps of {shape}"
+        draw_features(seen, maps, title, f"Module {level.name}. ", path)
         alt = f"Feature maps of level {number}, {level.name}, in three planes, beside the input"
         yield facts, Picture(path, level_words(facts, number, count), alt)
 
@@ -246,18 +249,19 @@ def _draw_latent(
     draw_latent(found.latent.numpy(), facts.statistics, facts.unit, variational, path)
     dead = int(facts.statistics.dead.sum())
     words = (
-        f"Left, how often each value occurs among the latent's numbers{', and the prior they were pulled to' if variational else ''}. "
-        f"Right, how much each of its {facts.unit} varies; a unit without spread would be wasted. Here {dead or 'none'} "
+        "Left, how often each value occurs among the latent's "
+        f"numbers{', and the prior they were pulled to' if variational else ''}. Right, how much each of its "
+        f"{facts.unit} varies; a unit without spread would be wasted. Here {dead or 'none'} "
         f"{'are' if dead > 1 else 'is'} dead."
     )
     pictures = [Picture(path, words, "Histogram of the latent's numbers, and spread of its units")]
     if found.latent.dim() == window.dim():
         path = folder / f"{prefix}latent_maps.png"
         maps = stacked(found.latent.numpy())
-        draw_features(seen, maps, f"The latent: {len(maps)} maps", path)
+        draw_features(seen, maps, f"The latent: {len(maps)} maps", "", path)
         words = (
-            "The latent itself, as the decoder gets it. It is still laid out in space: each block is a few numbers on one region of the "
-            "brain, and from those alone, and from its neighbours', the region is drawn again."
+            "The latent itself, as the decoder gets it. It is still laid out in space: each block is a few numbers "
+            "on one region of the brain, and from those alone, and from its neighbours', the region is drawn again."
         )
         pictures.append(Picture(path, words, "The maps of the latent in three planes, beside the input"))
     return facts, pictures
@@ -271,13 +275,14 @@ def _draw_variational(
     spread = (0.5 * log_variance).exp()
 
     def decode(latent: torch.Tensor) -> FloatArray:
-        return stacked(network.decoder(latent)[:, :1].float().cpu().numpy())[0]
+        volume: FloatArray = stacked(network.decoder(latent)[:, :1].float().cpu().numpy())[0]
+        return volume
 
     by_unit = np.moveaxis(divergence(mean.cpu().numpy(), log_variance.cpu().numpy()), 1, 0).reshape(mean.shape[1], -1)
     kl = by_unit.sum(axis=1)
-    units = np.argsort(-kl, kind="stable")[:TRAVERSED].tolist()
+    traversed, unit = np.argsort(-kl, kind="stable")[:TRAVERSED].tolist(), "map" if mean.dim() > 2 else "number"
     decoded = Decoded(
-        traversal=[(f"unit {unit}", [decode(_shifted(mean, unit, step)) for step in STEPS]) for unit in units],
+        traversal=[(f"{unit} {k}", [decode(_shifted(mean, k, step)) for step in STEPS]) for k in traversed],
         steps=STEPS,
         mean=decode(mean),
         draws=[decode(mean + spread * torch.randn_like(mean)) for _ in range(DRAWS)],
@@ -291,14 +296,14 @@ def _draw_variational(
         draw_spread=float(np.std(decoded.draws, axis=0)[brain].mean()),
         sample_correlations=tuple(_correlation(sample, decoded.mean, brain) for sample in decoded.samples),
         input_correlation=_correlation(seen.image, decoded.mean, brain),
-        traversed=tuple(units),
+        traversed=tuple(traversed),
     )
-    unit = "maps" if mean.dim() > 2 else "numbers"
-    pictures = [
-        Picture(folder / f"{prefix}traversal.png", traversal_words(facts, unit), "Axial planes along a latent traversal"),
-        Picture(folder / f"{prefix}draws.png", draws_words(facts), "Reconstructions from the mean and from drawn latents"),
-        Picture(folder / f"{prefix}samples.png", samples_words(facts), "Volumes decoded from samples of the prior"),
-    ]
+    told = (
+        ("traversal", traversal_words(facts, f"{unit}s"), "Axial planes along a latent traversal"),
+        ("draws", draws_words(facts), "Reconstructions from the mean of the latent and from drawn latents"),
+        ("samples", samples_words(facts), "Volumes decoded from samples of the prior, beside a reconstruction"),
+    )
+    pictures = [Picture(folder / f"{prefix}{name}.png", words, alt) for name, words, alt in told]
     for draw, picture in zip((draw_traversal, draw_draws, draw_samples), pictures, strict=True):
         draw(seen, decoded, picture.path)
     return facts, pictures

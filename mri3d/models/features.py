@@ -65,7 +65,7 @@ def features(network: nn.Module, x: torch.Tensor) -> Features:
 
     The rule asks nothing of an architecture. A level is a stay at one resolution, and the latent ends one; it is shown
     by its widest output. What is as narrow as the image is an image and no feature, and what a skip connection puts
-    together was seen before. The network is left as it was.
+    together was seen before. Nobody can look into what TorchScript has compiled. The network is left as it was.
 
     Args:
         network: in eval mode; not an ensemble, see :func:`parts_of`.
@@ -86,6 +86,9 @@ def features(network: nn.Module, x: torch.Tensor) -> Features:
         stays[-1].append(_Made(value, [name]))
 
     def passed(value: torch.Tensor) -> None:
+        # the latent itself, or mean and log-variance side by side of which it is a part, is no level
+        if stays[-1] and _memory(stays[-1][-1].value) == _memory(value):
+            stays[-1].pop()
         latents.append((len(stays), value))
         stays.append([])
 
@@ -108,10 +111,11 @@ def _watched(network: nn.Module, seen: Any, passed: Any) -> Iterator[None]:
     handles = []
     try:
         for name, module in network.named_modules():
-            if name and not isinstance(module, SkipConnection):
+            if name and not isinstance(module, SkipConnection | torch.jit.ScriptModule):
                 handles.append(module.register_forward_hook(lambda _, __, value, name=name: seen(name, value)))
         decoder = getattr(network, "decoder", None)
-        if isinstance(decoder, nn.Module) and hasattr(network, "encoder"):
+        script = isinstance(decoder, torch.jit.ScriptModule)
+        if isinstance(decoder, nn.Module) and hasattr(network, "encoder") and not script:
             handles.append(decoder.register_forward_pre_hook(lambda _, values: passed(values[0])))
         yield
     finally:
@@ -130,6 +134,11 @@ def _name(made: _Made, innermost: Sequence[str]) -> str:
     others = [name for name in innermost if name != made.names[0]]
     own = [name for name in made.names if not any(other.startswith(f"{name}.") for other in others)]
     return own[-1] if own else made.names[0]
+
+
+def _memory(value: torch.Tensor) -> int:
+    """Where a tensor's numbers lie; the same for a part of it."""
+    return value.untyped_storage().data_ptr()
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:

@@ -58,13 +58,14 @@ class Seen:
         return Grid((x, y, z), affine)
 
 
-def draw_features(seen: Seen, maps: FloatArray, title: str, path: Path) -> None:
+def draw_features(seen: Seen, maps: FloatArray, title: str, words: str, path: Path) -> None:
     """Write the PNG of a level's feature maps, those that vary most first, beside the image.
 
     Args:
         seen: what the network was shown.
         maps: (maps, X, Y, Z) of a level.
         title: of the picture.
+        words: below it, before what is said of all such pictures.
         path: where the PNG goes.
     """
     spread = maps.reshape(len(maps), -1).std(axis=1)
@@ -72,11 +73,12 @@ def draw_features(seen: Seen, maps: FloatArray, title: str, path: Path) -> None:
     grid = seen.coarse(maps.shape[1:])
     tiles = [Tile("what the network was shown", seen.image, seen.grid, BRAIN)]
     for number in chosen:
-        low, high = (float(v) for v in np.percentile(maps[number], (0.5, 99.5)))
-        tiles.append(Tile(f"map {number}:  {_number(low)} to {_number(high)}", maps[number], grid, (low, high), COLOURS))
+        low, high = (float(v) for v in np.percentile(maps[number], (1, 99)))
+        name = f"map {number}:  {_number(low)} to {_number(high)}"
+        tiles.append(Tile(name, maps[number], grid, (low, high), COLOURS))
     count = "all" if len(chosen) == len(maps) else f"the {len(chosen)} of {len(maps)} that vary most"
-    words = f"Maps: {count}. Each on a scale of its own, from dark blue (lowest) to yellow (highest); planes through the "
-    draw_montage(Montage(title, f"{words}middle of the brain.", tiles, 3, seen.middle_mm), path)
+    words = f"{words}Shown: {count}, each on a scale of its own, from dark blue (lowest) to yellow (highest)."
+    draw_montage(Montage(title, f"{words} Planes through the middle of the brain.", tiles, 3, seen.middle_mm), path)
 
 
 def draw_latent(values: FloatArray, statistics: LatentStatistics, unit: str, prior: bool, path: Path) -> None:
@@ -104,7 +106,7 @@ def draw_latent(values: FloatArray, statistics: LatentStatistics, unit: str, pri
     if len(order) <= 40:
         right.set_xticks(range(len(order)), [str(number) for number in order], fontsize=8)
     dead = int(statistics.dead.sum())
-    title = f"Spread of its {len(order)} {unit}: {'none' if not dead else dead} dead"
+    title = f"Spread of its {len(order)} {unit}: {dead if dead else 'none'} dead"
     right.set(xlabel=f"{unit}, liveliest first", ylabel="standard deviation", title=title)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -155,7 +157,7 @@ def draw_draws(seen: Seen, decoded: Decoded, path: Path) -> None:
         Tile(f"spread of the draws:  0 to {_number(limits[1])}", spread, seen.grid, limits, "magma"),
         *[Tile(f"draw {i}", volume, seen.grid, BRAIN) for i, volume in enumerate(decoded.draws[:3], 1)],
     ]
-    words = "Each volume has a mean and a spread for every number of its latent; a draw takes numbers by chance from there."
+    words = "A volume has a mean and a spread for each number of its latent; a draw takes numbers from there by chance."
     draw_montage(Montage("Reconstructions from one latent", words, tiles, 3, seen.middle_mm), path)
 
 
@@ -170,7 +172,7 @@ def draw_samples(seen: Seen, decoded: Decoded, path: Path) -> None:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
+    return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", "\N{MINUS SIGN}")
 
 
 def _signed(value: float) -> str:

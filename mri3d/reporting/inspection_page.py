@@ -152,6 +152,7 @@ class Part:
         levels: with their pictures.
         latent: with its pictures; None without a bottleneck.
         variational: with its pictures; None where the network is not.
+        slicewise: whether it sees axial slices one by one.
         without_layers: what a network without layers is, in its own words; empty for others.
     """
 
@@ -160,6 +161,7 @@ class Part:
     levels: Sequence[tuple[LevelFacts, Picture]] = ()
     latent: tuple[LatentFacts, Sequence[Picture]] | None = None
     variational: tuple[VariationalFacts, Sequence[Picture]] | None = None
+    slicewise: bool = False
     without_layers: str = ""
 
     @property
@@ -217,7 +219,7 @@ def _part(part: Part, folder: Path) -> list[str]:
         words = f"This detector has no layers to look into. {part.without_layers}"
         return [f"<h2>{escape(of)}no layers</h2>", _paragraph(words)]
     sections = [f"<h2>{escape(of)}what each layer sees</h2>", _paragraph(LAYERS)]
-    if len(part.levels[0][0].shape) == 3 and part.levels[0][0].block[2] == 1:
+    if part.slicewise:
         sections.append(_paragraph(SLICES))
     sections.append(_levels_table([facts for facts, _ in part.levels]))
     sections += [_figure(picture, folder) for _, picture in part.levels]
@@ -242,12 +244,14 @@ DETECTOR = (
 )
 LAYERS = (
     "A layer slides many small filters over the image. Each filter gives a new image, a feature map, that is high "
-    "where the image looks like the filter. The next layer does the same with all maps of the one before. A filter of "
-    "the first layer sees few voxels (3 x 3 x 3 in most networks), and from so few one can tell little more than how "
-    "bright they are and in which direction brightness changes: that is why early maps look like the image itself or "
-    "like its edges. Further down the maps are coarser and a voxel of a map depends on more and more of the brain; on "
-    "the way up the image is drawn again from coarse to fine. Nobody tells a filter what to look for: maps have no "
-    "names, and the same network trained again has other ones."
+    "where the image looks like the filter. The next layer does the same with all maps of the one before. A filter "
+    "of the first layer sees few voxels (3 x 3 x 3 in most networks), and from so few one can tell little more "
+    "than how bright they are and in which direction brightness changes: that is why early maps look like the "
+    "image itself or like its edges. Further down the maps are coarser and a voxel of a map depends on more and "
+    "more of the brain; on the way up what was gathered is brought back to finer voxels. A fine grid on maps there "
+    "is no anatomy: an up-convolution writes several voxels from one, by filters that differ, and later layers "
+    "even that out. Nobody tells a filter what to look for: maps have no names, and the same network trained again "
+    "has other ones."
 )
 SLICES = (
     "This network sees one axial slice at a time. Its maps of all slices are put side by side here, so that the "
@@ -273,9 +277,9 @@ def level_words(facts: LevelFacts, number: int, count: int) -> str:
     elif facts.way == "bottom":
         seen = "The coarsest level: places count more than shapes here, and single voxels stand for whole regions."
     elif number == count:
-        seen = "The last level: from these maps the reconstruction is mixed, so folds and ventricles are back."
+        seen = "The last level: from these maps the result is mixed, voxel by voxel or with a last small filter."
     else:
-        seen = "On the way up: the network draws the expected brain again, from coarse to fine."
+        seen = "On the way up: what was gathered at coarser levels is brought back to finer voxels."
     dead = len(facts.dead_maps)
     constant = f" {dead} of the maps {'is' if dead == 1 else 'are'} constant and tell nothing." if dead else ""
     return f"{place} {block} {seen}{constant}"
@@ -285,37 +289,39 @@ def latent_words(facts: LatentFacts) -> str:
     """What the latent is, and its numbers."""
     statistics = facts.statistics
     dead = np.flatnonzero(statistics.dead).tolist()
-    died = "None of them is dead" if not dead else f"{len(dead)} of them ({_list(dead)}) {'is' if len(dead) == 1 else 'are'} dead"
+    died = f"Dead are {len(dead)} of them: {_list(dead)}" if dead else "None of them is dead"
     shape = f"{facts.shape[0]} maps of {_times(facts.shape[1:])}" if len(facts.shape) > 1 else f"{facts.shape[0]}"
     return (
-        f"All that the second half of the network is told of the brain is the latent: {shape}, that is {prod(facts.shape)} numbers "
-        f"for {prod(facts.window)} voxels of the window, {facts.ratio:.0f} to one ({facts.inside} of the voxels, "
-        f"{facts.inside / prod(facts.shape):.0f} to a number, lie in the brain). With so few numbers the network can keep "
-        "what most brains share and a little of what is this brain's own; that a lesion does not fit in is the idea, and that "
-        "fine folds do not either is the price. "
-        f"Mean {statistics.mean:.2f}, standard deviation {statistics.std:.2f} over {facts.inputs} inputs (both brains and their "
-        f"mirror images). A unit, here one of the {facts.shape[0]} {facts.unit}, is dead where it hardly varies "
-        f"(less than 1 % of the liveliest one's spread): it tells the decoder nothing. {died}."
+        f"All that the second half of the network is told of the brain is the latent: {shape}, that is "
+        f"{prod(facts.shape)} numbers for {prod(facts.window)} voxels of the window, {facts.ratio:.0f} to one "
+        f"({facts.inside} of the voxels, {facts.inside / prod(facts.shape):.0f} to a number, lie in the brain). "
+        "With so few numbers the network can keep what most brains share and a little of what is this brain's own; "
+        "that a lesion does not fit in is the idea, and that fine folds do not either is the price. "
+        f"Mean {statistics.mean:.2f}, standard deviation {statistics.std:.2f} over {facts.inputs} inputs (windows or "
+        "slices of both brains and of their mirror images). "
+        f"A unit, here one of the {facts.shape[0]} {facts.unit}, is dead where it hardly varies (less than 1 % of the "
+        f"liveliest one's spread): it tells the decoder nothing. {died}."
     )
 
 
 def variational_words(facts: VariationalFacts) -> str:
     """What makes a latent variational, and how far it is from its prior."""
     return (
-        "In training this network did not pass numbers on but drew them: the encoder gives a mean and a spread for each, and a "
-        "penalty, the Kullback-Leibler divergence, pulls them towards the prior, a mean of 0 and a standard deviation of 1. It "
-        f"comes to {sum(facts.kl_nats):.0f} nats for this brain. Detection uses the mean. The means of this brain spread with a "
-        f"standard deviation of {facts.mean_std:.2f}, and a number is drawn around its mean with {facts.drawn_std:.2f}."
+        "In training this network did not pass numbers on but drew them: the encoder gives a mean and a spread for "
+        "each, and a penalty, the Kullback-Leibler divergence, pulls them towards the prior, a mean of 0 and a "
+        f"standard deviation of 1. It comes to {sum(facts.kl_nats):.0f} nats for this brain. Detection uses the "
+        f"mean. The means of this brain spread with a standard deviation of {facts.mean_std:.2f}, and a number is "
+        f"drawn around its mean with {facts.drawn_std:.2f}."
     )
 
 
 def traversal_words(facts: VariationalFacts, unit: str) -> str:
     """What the traversal shows."""
     return (
-        f"Each row takes one of the {unit} of the latent, those with the largest divergence first (here {_list(facts.traversed)}), "
-        "and adds \N{MINUS SIGN}3 to +3 standard deviations of the prior to it, at all places at once. Look for what changes along "
-        "a row: size of ventricles, contrast, brightness. A unit need not mean anything that has a name, and the ends may be "
-        "brains that nobody has."
+        f"Each row takes one of the {unit} of the latent, those with the largest divergence first (here "
+        f"{_list(facts.traversed)}), and adds \N{MINUS SIGN}3 to +3 standard deviations of the prior to it, at all "
+        "places at once. Look for what changes along a row: size of ventricles, contrast, brightness. A unit need "
+        "not mean anything that has a name, and the ends may be brains that nobody has."
     )
 
 
@@ -323,8 +329,8 @@ def draws_words(facts: VariationalFacts) -> str:
     """What the drawn reconstructions show."""
     return (
         "The same brain reconstructed from the mean of its latent and from numbers drawn around it. They differ by "
-        f"{facts.draw_spread:.3f} of normalised intensity at a voxel of the brain on average. Where the spread is large, the "
-        "network is unsure what belongs there."
+        f"{facts.draw_spread:.3f} of normalised intensity at a voxel of the brain on average. Where the spread is "
+        "large, the network is unsure what belongs there."
     )
 
 
@@ -341,10 +347,11 @@ def samples_words(facts: VariationalFacts) -> str:
     known = f"which itself correlates {facts.input_correlation:.2f} with the input."
     why = ""
     if middle < 0.8:
-        wide = f"spread {facts.mean_std:.1f} times as wide as the prior" if facts.mean_std > 1.25 else "lie elsewhere"
+        wide = f"the means of this brain spread {facts.mean_std:.1f} times as wide as the prior, and "
         why = (
-            f" The reason: the means of real brains {wide}, and their numbers belong together, as neighbouring parts of a brain do, "
-            "while the prior draws each by itself. For detection this does not matter, since nothing is drawn from the prior there."
+            f" A likely reason: {wide if facts.mean_std > 1.25 else ''}the numbers of a real brain belong together, as "
+            "its neighbouring parts do, while the prior draws each by itself. Detection does not suffer from it, since "
+            "it draws nothing from the prior."
         )
     return f"New volumes from nothing but chance. {found}, {known}{why}"
 
@@ -359,7 +366,7 @@ def _figure(picture: Picture, folder: Path) -> str:
 
 
 def _scans_table(scans: Sequence[ScanFacts]) -> str:
-    heads = ("", "score", "threshold", "decision", "MSE", "PSNR in dB", "SSIM", "mean z in the lesion", "mean z elsewhere")
+    heads = ("", "score", "threshold", "decision", "MSE", "PSNR in dB", "SSIM", "mean z in the lesion", "elsewhere")
     rows = []
     for scan in scans:
         values = [scan.score, scan.threshold, scan.decision, *(scan.fidelity.get(k) for k in ("mse", "psnr", "ssim"))]

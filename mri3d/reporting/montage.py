@@ -36,11 +36,11 @@ from mri3d.reporting.panels import (
 from mri3d.reporting.planes import PLANES, Canonical, Plane
 from mri3d.volumes.volume import BoolArray, FloatArray
 
-SIGNED = LinearSegmentedColormap.from_list("signed", ["#d3ecfb", SKY, "#101418", ORANGE, "#fbe3b0"])
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#d3ecfb", SKY, "black", ORANGE, "#fbe3b0"])
 """Blue below 0, black at 0, orange above."""
 
 MARGIN, GAP, SCALES = 0.25, 0.06, 1.15  # inches: around, between panels, and for scales on the right
-HEADER, TITLE, FOOTER = 1.0, 0.24, 0.36  # inches: above all rows, above a row, below all rows
+HEADER, LINE, TITLE, FOOTER = 0.6, 0.16, 0.26, 0.38  # inches: of the title, a line of words, a row's titles, the note
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +105,12 @@ def draw_montage(montage: Montage, path: Path) -> None:
         path: where the PNG goes.
     """
     rows = [montage.tiles[i : i + montage.columns] for i in range(0, len(montage.tiles), montage.columns)]
-    height = HEADER + len(rows) * (TITLE + montage.row_inches + GAP) + FOOTER
+    lines = textwrap.wrap(montage.words, 160)
+    # whole pixels, or a line of the picture would stay uncovered
+    height = round(HEADER + LINE * len(lines) + len(rows) * (TITLE + montage.row_inches + GAP) + FOOTER, 2)
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=BACKGROUND)
     write_at(figure, MARGIN, height - 0.36, printable(montage.title), size=14, weight="bold")
-    words = "\n".join(textwrap.wrap(montage.words, 165, max_lines=2))
-    write_at(figure, MARGIN, height - 0.48, words, size=9, color=MUTED, va="top")
+    write_at(figure, MARGIN, height - 0.48, "\n".join(lines), size=9, color=MUTED, va="top")
     with_scales = any(tile.scale for tile in montage.tiles)
     width = WIDTH - 2 * MARGIN - (SCALES if with_scales else 0)
     across = (width + 3 * GAP) / montage.columns  # of a tile, with what parts it from the next
@@ -134,6 +135,7 @@ def _draw_tile(
     panels = lay_panels(figure, box, sizes, GAP)
     write_at(figure, box[0], box[1] + box[3] + 0.06, tile.title, size=9)
     for plane, panel, size in zip(montage.planes, panels, sizes, strict=True):
+        panel.set_facecolor(BACKGROUND)
         cut = plane.cut(canonical.view(tile.values), index)
         show_plane(panel, cut, size, cmap=tile.colours, norm=tile.norm, interpolation="nearest")
         if tile.overlay is not None:
@@ -158,8 +160,8 @@ def _draw_scale(figure: Figure, tile: Tile, box: tuple[float, float, float, floa
     ramp = np.linspace(low, high, 256)[:, None]
     axes.imshow(ramp, extent=(0.0, 1.0, low, high), aspect="auto", origin="lower", cmap=tile.colours)
     axes.yaxis.tick_right()
-    middle = (low + high) / 2
-    axes.set_yticks([low, middle, high], [f"{value:.2g}".replace("-", "\N{MINUS SIGN}") for value in (low, middle, high)])
+    ticks = (low, (low + high) / 2, high)
+    axes.set_yticks(ticks, [f"{value:.2g}".replace("-", "\N{MINUS SIGN}") for value in ticks])
     axes.tick_params(colors=TEXT, labelsize=8.5)
     axes.set_title(tile.scale, color=TEXT, fontsize=9, pad=6, loc="left")
     axes.spines[:].set_color(MUTED)

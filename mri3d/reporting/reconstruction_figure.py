@@ -52,8 +52,9 @@ def draw_reconstructions(sides: Sequence[Side], place_mm: tuple[float, float, fl
         *[_scored(side) for side in sides],
     ]  # fmt: skip
     outlined = "; outlined in green, the lesion" if any(side.lesion is not None for side in sides) else ""
-    words = f"All on the model grid, as the network sees it. Residual: orange, brighter than expected; blue, darker{outlined}."
-    draw_montage(Montage("What the detector does", words, tiles, len(sides), place_mm), path)
+    words = "All on the model grid, as the network sees it. Residual: orange, brighter than expected; blue, darker"
+    montage = Montage("What the detector does", f"{words}{outlined}.", tiles, len(sides), place_mm, row_inches=1.7)
+    draw_montage(montage, path)
 
 
 def _residual(side: Side) -> np.ndarray:
