@@ -180,7 +180,7 @@ def _look(detector: Detector, items: Sequence[Item], grid: Grid, folder: Path) -
         latent = _draw_latent(network, found, windows, seen, folder, prefix)
         variational = None
         if isinstance(network, VariationalAutoEncoder):
-            variational = _draw_variational(network, windows[0], seen, folder, prefix)
+            variational = draw_variational(network, windows[0], seen, folder, prefix)
         parts.append(Part(title, kind, levels, latent, variational, slicewise=windows[0].dim() == 4))
     return parts
 
@@ -268,9 +268,21 @@ def _draw_latent(
 
 
 @torch.no_grad()
-def _draw_variational(
-    network: VariationalAutoEncoder, x: torch.Tensor, seen: Seen, folder: Path, prefix: str
+def draw_variational(
+    network: VariationalAutoEncoder, x: torch.Tensor, seen: Seen, folder: Path, prefix: str = ""
 ) -> tuple[VariationalFacts, list[Picture]]:
+    """Write the PNGs of a latent traversal, of draws around the mean of a volume, and of samples from the prior.
+
+    Args:
+        network: in eval mode.
+        x: what it is given, (1, channels, *window) or (slices, channels, width, height).
+        seen: the same as a volume.
+        folder: where ``traversal.png``, ``draws.png`` and ``samples.png`` go.
+        prefix: of their names.
+
+    Returns:
+        What they show in numbers, and the pictures.
+    """
     mean, log_variance = network.encode(x)
     spread = (0.5 * log_variance).exp()
 
