@@ -97,8 +97,8 @@ def inspect(
         parts = _look(detector, given, sides[0].detection.model.grid, output / FIGURES)
         bar.update()
         found = Inspection(
-            bundle=detector.bundle["name"], volume=volume.name, scans=[_scan(side) for side in sides],
-            origin=_origin(abnormal), reconstruction=reconstruction, parts=parts,
+            bundle=detector.bundle["name"], volume=sides[0].detection.subject.name,
+            scans=[_scan(side) for side in sides], origin=_origin(abnormal), reconstruction=reconstruction, parts=parts,
             made={"volume": str(volume), "abnormal": str(abnormal or "the volume with a lesion put in"),
                   "bundle": detector.bundle, "device": str(detector.device), "seed": SEED, "versions": versions()},
         )  # fmt: skip

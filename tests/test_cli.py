@@ -34,7 +34,9 @@ def test_help_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "detect", "evaluate", "bundle", "bundle build", "bundle verify"])
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "detect", "evaluate", "inspect", "bundle", "bundle build", "bundle verify"]
+)
 def test_every_command_has_help(command):
     result = _run(*command.split(), "--help")
     assert result.exit_code == 0

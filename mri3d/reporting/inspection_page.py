@@ -204,7 +204,7 @@ def write_inspection_page(path: Path, inspection: Inspection) -> None:
     network = ", ".join(dict.fromkeys(part.network for part in inspection.parts))
     header = f"""<h1>A look into {escape(inspection.bundle)}</h1>
 <p class="lead">{escape(network)}, shown {escape(inspection.volume)}.</p>
-<p class="soft">Below each picture's text stands the name of its file. {escape(inspection.origin)}</p>"""
+<p class="soft">Each picture's text ends with the name of its file. {escape(inspection.origin)}</p>"""
     sections = ["<h2>What the detector does</h2>", _paragraph(DETECTOR), _scans_table(inspection.scans)]
     sections.append(_figure(inspection.reconstruction, path.parent))
     for part in inspection.parts:
@@ -214,33 +214,36 @@ def write_inspection_page(path: Path, inspection: Inspection) -> None:
 
 
 def _part(part: Part, folder: Path) -> list[str]:
-    of = f"{part.name}, {part.network}: " if part.name else ""
+    def heading(words: str) -> str:
+        whole = f"{part.name}, {part.network}: {words}" if part.name else words
+        return f"<h2>{escape(whole[0].upper() + whole[1:])}</h2>"
+
     if part.without_layers:
         words = f"This detector has no layers to look into. {part.without_layers}"
-        return [f"<h2>{escape(of)}no layers</h2>", _paragraph(words)]
-    sections = [f"<h2>{escape(of)}what each layer sees</h2>", _paragraph(LAYERS)]
+        return [heading("no layers"), _paragraph(words)]
+    sections = [heading("what each layer sees"), _paragraph(LAYERS)]
     if part.slicewise:
         sections.append(_paragraph(SLICES))
     sections.append(_levels_table([facts for facts, _ in part.levels]))
     sections += [_figure(picture, folder) for _, picture in part.levels]
     if part.latent is not None:
         facts, pictures = part.latent
-        sections += [f"<h2>{escape(of)}the latent</h2>", _paragraph(latent_words(facts))]
+        sections += [heading("the latent"), _paragraph(latent_words(facts))]
         sections += [_figure(picture, folder) for picture in pictures]
     else:
-        sections += [f"<h2>{escape(of)}no bottleneck</h2>", _paragraph(NO_BOTTLENECK)]
+        sections += [heading("no bottleneck"), _paragraph(NO_BOTTLENECK)]
     if part.variational is not None:
-        sections += [f"<h2>{escape(of)}the variational latent</h2>", _paragraph(variational_words(part.variational[0]))]
+        sections += [heading("the variational latent"), _paragraph(variational_words(part.variational[0]))]
         sections += [_figure(picture, folder) for picture in part.variational[1]]
     return sections
 
 
 DETECTOR = (
-    "The network has seen healthy brains alone. It is shown a brain and gives back the brain it expects: the "
-    "reconstruction. What it has never learnt to draw, such as a lesion, comes back as healthy tissue, so the "
-    "residual, input minus reconstruction, is what we look at. But the residual is large at every sharp edge as well, "
-    "since fine detail is hard to draw in any brain. So each voxel's residual is compared with the residuals of "
-    "healthy people at the same place: the z-map says how unusual it is."
+    "The detector knows healthy brains alone. It is shown a brain and gives back the brain it expects: the "
+    "reconstruction. What it does not expect, such as a lesion, should come back as healthy tissue, so the residual, "
+    "input minus reconstruction, is what we look at. But no healthy brain is reconstructed perfectly either, least of "
+    "all where it has sharp edges. So each voxel's residual is compared with the residuals of healthy people at the "
+    "same place: the z-map says how unusual it is."
 )
 LAYERS = (
     "A layer slides many small filters over the image. Each filter gives a new image, a feature map, that is high "

@@ -105,7 +105,7 @@ def draw_montage(montage: Montage, path: Path) -> None:
         path: where the PNG goes.
     """
     rows = [montage.tiles[i : i + montage.columns] for i in range(0, len(montage.tiles), montage.columns)]
-    lines = textwrap.wrap(montage.words, 160)
+    lines = textwrap.wrap(montage.words, 150)
     # whole pixels, or a line of the picture would stay uncovered
     height = round(HEADER + LINE * len(lines) + len(rows) * (TITLE + montage.row_inches + GAP) + FOOTER, 2)
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=BACKGROUND)
