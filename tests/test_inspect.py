@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -98,7 +99,8 @@ def test_numbers_are_those_of_the_network_and_of_detect(looked: Path, vae: Path,
     detection = Detector.load(vae, "cpu").detect(healthy / "sub-03_T1w.nii.gz")
     assert told["scans"][0]["score"] == pytest.approx(detection.score.value)
     assert told["scans"][0]["decision"] == detection.score.decision
-    assert told["scans"][1]["score"] != told["scans"][0]["score"]
+    assert told["scans"][1]["fidelity"]["mse"] != told["scans"][0]["fidelity"]["mse"]
+    assert told["scans"][1]["z_inside"] >= 0
 
 
 def test_the_page_explains_and_says_what_is_made_up(looked: Path):
@@ -130,7 +132,7 @@ def test_u_nets_and_networks_of_slices_are_looked_into(recipe: str, healthy: Pat
     (network,) = numbers_of(tmp_path / "out")["networks"]
     text = Page(tmp_path / "out" / "inspect.html").text
     assert ("one axial slice at a time" in text) == (recipe == "cae2d")
-    assert ("no bottleneck" in text) == (recipe == "attention_unet") == ("latent.png" not in names)
+    assert ("No bottleneck" in text) == (recipe == "attention_unet") == ("latent.png" not in names)
     assert network["levels"][0]["shape"] == ([16, 24, 32] if recipe == "cae2d" else [32, 48, 32])
     assert len([name for name in names if name.startswith("level")]) == len(network["levels"]) > 5
     if recipe == "cae2d":
@@ -177,3 +179,12 @@ def test_a_bad_volume_is_named(vae: Path, tmp_path: Path):
     assert "a_T1w.nii.gz: expected" in told and not (tmp_path / "out").exists()
     told = run(tmp_path / "missing.nii.gz", "-o", tmp_path / "out", "--bundle", vae, exit_code=2)
     assert "missing.nii.gz" in told
+
+
+def test_what_the_network_is_given_is_what_the_inferer_makes_of_a_volume(vae: Path, healthy: Path):
+    detector = Detector.load(vae, "cpu")
+    item = detector.preprocess(healthy / "sub-03_T1w.nii.gz")
+    assert torch.equal(detector.given(item), item["image"][None])
+    pieces = Detector.load(vae, "cpu", {"window": [16, 16, 16]}).given(item)
+    assert len(pieces) > 12 and tuple(pieces.shape[1:]) == (1, 16, 16, 16)
+    assert torch.equal(pieces[0], item["image"][:, :16, :16, :16])
