@@ -10,8 +10,9 @@ detector by the test part. The page is ``docs/autoencoders.md``; its pictures an
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -244,12 +245,12 @@ def page(found: Mapping[str, Any], facts: VariationalFacts, folder: str) -> str:
     people, latent = found["people"], found["latent"]
     vae = latent[NAMES[1]]
     width = [latent[name]["shape"][0] for name in NAMES]
-    return f"""# Autoencoder and variational autoencoder
+    return _filled(f"""# Autoencoder and variational autoencoder
 
 Two networks with the same layers and schedule: a plain autoencoder (recipe `cae`), trained to fill in what is wiped
 out, and a variational one (recipe `vae`), whose latent is a Gaussian that is drawn anew in training and pulled towards
-a standard normal prior. They differ in the width of the latent as well: {width[0]} maps and {width[1]}. One training
-each, so that a difference may be one of chance. This page and all its numbers are written by
+a standard normal prior. So they differ in three ways: the drawing, the filling in, and the width of the latent,
+{width[0]} maps and {width[1]}. There is one training of each. This page and all its numbers are written by
 `python -m benchmarks.autoencoders`.
 
 ![Two reconstructions of a brain with a lesion]({folder}/example.png)
@@ -301,7 +302,16 @@ units.
 ## What to take from it
 
 {_summary(found)}
-"""
+""")
+
+
+def _filled(text: str) -> str:
+    """Markdown whose paragraphs are wrapped anew; tables, headings, pictures and lists stay."""
+    parts = [
+        part if part.startswith(("|", "#", "!", "-")) else textwrap.fill(" ".join(part.split()), 124)
+        for part in text.strip().split("\n\n")
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _measures_table(table: Mapping[str, Mapping[str, Estimate]]) -> str:
@@ -347,8 +357,8 @@ def _interval(estimate: Estimate | None, digits: int, sign: bool = False) -> str
 def _blur_words(table: Mapping[str, Mapping[str, Estimate]]) -> str:
     kept = [table["fine_kept"][name].value for name in NAMES]
     return (
-        f"The plain autoencoder keeps {kept[0]:.0%} of the input's, the variational one {kept[1]:.0%}; the rest is "
-        "blurred away and stands in the residual, in healthy and ill alike. That is why residuals are compared with "
+        f"The plain autoencoder keeps {100 * kept[0]:.1f} % of it, the variational one {100 * kept[1]:.1f} %; the "
+        "rest is blurred away and stands in the residual, in healthy and ill alike. That is why residuals are compared with "
         "those of healthy people at the same place. Power without correlation is a pattern of the network's own."
     )
 
@@ -363,9 +373,13 @@ def _summary(found: Mapping[str, Any]) -> str:
         if difference is not None:
             lines.append(_verdict(f"Detection of {kind} lesions (voxel AP)", difference, "{:+.2f}"))
     lines.append(
+        "What a difference comes from, the drawing, the filling in, the width of the latent or the luck of one "
+        "training, is not told by two networks."
+    )
+    lines.append(
         "Both share the blur of the bottleneck; the README's table of detectors tells what a network without one does."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(textwrap.fill(line, 124, initial_indent="- ", subsequent_indent="  ") for line in lines)
 
 
 def _verdict(what: str, difference: Estimate, kind: str) -> str:
@@ -406,7 +420,7 @@ def main() -> None:
     }
     draw_spectra(looked, detectors[0].score(item).model.grid.spacing[0], words.output / "spectrum.png")
     draw_divergence(found["latent"][NAMES[1]]["kl_nats_by_unit"], words.output / "divergence.png")
-    write_json(words.output / "metrics.json", detection.plain(found))
+    write_json(words.output / "metrics.json", detection.plain({**found, "variational": asdict(facts)}))
     write_text(words.output.with_suffix(".md"), page(found, facts, words.output.name))
     print(page(found, facts, words.output.name))
 

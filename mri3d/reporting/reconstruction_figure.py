@@ -53,7 +53,8 @@ def draw_reconstructions(sides: Sequence[Side], place_mm: tuple[float, float, fl
     ]  # fmt: skip
     outlined = "; outlined in green, the lesion" if any(side.lesion is not None for side in sides) else ""
     words = "All on the model grid, as the network sees it. Residual: orange, brighter than expected; blue, darker"
-    montage = Montage("What the detector does", f"{words}{outlined}.", tiles, len(sides), place_mm, row_inches=1.7)
+    title = "Input, reconstruction, residual and z-map"
+    montage = Montage(title, f"{words}{outlined}.", tiles, len(sides), place_mm, row_inches=1.7)
     draw_montage(montage, path)
 
 
