@@ -358,8 +358,8 @@ def _blur_words(table: Mapping[str, Mapping[str, Estimate]]) -> str:
     kept = [table["fine_kept"][name].value for name in NAMES]
     return (
         f"The plain autoencoder keeps {100 * kept[0]:.1f} % of it, the variational one {100 * kept[1]:.1f} %; the "
-        "rest is blurred away and stands in the residual, in healthy and ill alike. That is why residuals are compared with "
-        "those of healthy people at the same place. Power without correlation is a pattern of the network's own."
+        "rest is blurred away and stands in the residual, in healthy and ill alike. That is why residuals are compared "
+        "with those of healthy people at the same place. Power without correlation is a pattern of the network's own."
     )
 
 

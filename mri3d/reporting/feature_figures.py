@@ -78,7 +78,7 @@ def draw_features(seen: Seen, maps: FloatArray, title: str, words: str, path: Pa
         tiles.append(Tile(name, maps[number], grid, (low, high), COLOURS))
     count = "all" if len(chosen) == len(maps) else f"the {len(chosen)} of {len(maps)} that vary most"
     words = f"{words}Shown: {count}, each on a scale of its own, from dark blue (lowest) to yellow (highest)."
-    draw_montage(Montage(title, f"{words} Planes through the middle of the brain.", tiles, 3, seen.middle_mm), path)
+    draw_montage(Montage(title, words, tiles, 3, seen.middle_mm), path)
 
 
 def draw_latent(values: FloatArray, statistics: LatentStatistics, unit: str, prior: bool, path: Path) -> None:
