@@ -384,7 +384,7 @@ def main() -> None:
     words.output.mkdir(parents=True, exist_ok=True)
     write_json(
         words.output / "metrics.json",
-        _plain({"simulated": "stroke-shaped lesions in healthy heads", "part": words.part, "people": len(people),
+        plain({"simulated": "stroke-shaped lesions in healthy heads", "part": words.part, "people": len(people),
                 "seed": words.seed, "metrics": measured, "healthy": healthy, "cases": cases}),
     )  # fmt: skip
     write_text(words.output / "table.md", table(measured, healthy))
@@ -392,12 +392,13 @@ def main() -> None:
     draw_examples(jobs, results, _calibration(bundles[-1]).voxel_threshold, words.output / "pictures")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Estimates as JSON has them, at any depth."""
     if isinstance(value, Estimate):
         return value.as_dict()
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+        return {str(key): plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

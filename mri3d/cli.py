@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mri3d import __version__
-from mri3d.errors import Mri3dError, UsageError
+from mri3d.errors import InputError, Mri3dError, PreprocessingError, UsageError
 
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -390,6 +390,37 @@ def check(source: Path, output: Path | None, overwrite: bool, device: str) -> No
         if click.get_current_context().meta["mri3d.quiet"]:
             _report_failures([f"{error.subject}: {error.what}: {error.words}" for error in checked.errors])
         sys.exit(EXIT_FAILED)
+
+
+@main.command(cls=Command)
+@click.argument("volume", metavar="VOLUME", type=click.Path(path_type=Path))
+@output_option
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
+@click.option(
+    "--abnormal", metavar="VOLUME2", type=click.Path(path_type=Path),
+    help="A volume to set beside it. [default: VOLUME itself with a lesion put in]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier inspection.")
+@device_option
+def inspect(
+    volume: Path, output: Path, bundle: str | None, abnormal: Path | None, overwrite: bool, device: str
+) -> None:
+    """Look into a trained detector: feature maps of its layers, its latent, and what it makes of VOLUME.
+
+    inspect.html explains the pictures, inspect.json holds the numbers. Of a variational autoencoder there are a latent
+    traversal and samples too; atlas, pca, intensity and equalised have no layers to look into.
+    """
+    from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.inspection import inspect as run
+
+    try:
+        found = run(volume, find_bundle(bundle or DEFAULT_BUNDLE), output, abnormal, device, overwrite)
+    except (InputError, PreprocessingError) as error:
+        if click.get_current_context().meta["mri3d.debug"]:
+            raise
+        _report_failures([str(error)])
+        return
+    _say(f"{len(found.pictures)} pictures\nPage: {output / 'inspect.html'}\nNumbers: {output / 'inspect.json'}")
 
 
 @main.command(cls=Command)

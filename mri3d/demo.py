@@ -11,13 +11,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from mri3d.bundle import ANATOMY_BUNDLE, DEFAULT_BUNDLE, find_bundle
 from mri3d.detect import detect
 from mri3d.errors import Mri3dError
 from mri3d.grid import Affine, Grid
 from mri3d.reporting.names import REPORT, RUN, TABLE, clear
+from mri3d.transforms.lesion import lesion_shape, with_lesion
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.anatomy import Anatomy
 from mri3d.volumes.atomic import atomic_write, write_json
@@ -26,13 +26,6 @@ from mri3d.volumes.volume import BoolArray, FloatArray
 SEED = 20
 NOISE = 0.015
 """Standard deviation of the scanner noise, as a share of white matter's intensity."""
-
-LESION_CENTRE_MM = (28.0, 18.0, 22.0)
-"""In template space: white matter of the right frontal lobe."""
-
-LESION_RADII_MM = (13.0, 16.0, 11.0)
-LESION_DARKENING = 0.75
-"""How far the lesion's tissue is moved towards the intensity of cerebrospinal fluid."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +122,6 @@ def sample(
     inside = resample((brain > 0).astype(np.float32), model_grid, scanner, world) > 0.5
     noisy = np.hypot(volume + rng.normal(0, NOISE, volume.shape), rng.normal(0, NOISE, volume.shape))
     return np.where(inside, np.maximum(1000 * noisy, 1), 0).astype(np.int16)
-
-
-def with_lesion(brain: FloatArray, lesion: FloatArray) -> FloatArray:
-    """A brain whose tissue under the lesion (0 to 1) has moved towards cerebrospinal fluid."""
-    fluid = float(np.percentile(brain[brain > 0], 2))
-    return np.asarray(brain + LESION_DARKENING * lesion * np.minimum(fluid - brain, 0) * (brain > 0), dtype=np.float32)
-
-
-def lesion_shape(grid: Grid) -> FloatArray:
-    """An ellipsoid with a soft edge on a grid in template space, 0 to 1."""
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    distance = np.linalg.norm((grid.world(index) - LESION_CENTRE_MM) / LESION_RADII_MM, axis=-1)
-    return np.asarray(ndimage.gaussian_filter((distance < 1).astype(np.float32), 0.7))
 
 
 def _scanner(scan: Scan, rng: np.random.Generator) -> tuple[Grid, Affine]:

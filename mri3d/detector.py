@@ -94,6 +94,34 @@ class Detector:
         """The settings of the way to the model grid, JSON-ready."""
         return list(self._preprocessing.settings())
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network that reconstructs, in eval mode on :attr:`device`."""
+        network: torch.nn.Module = self._network
+        return network
+
+    @property
+    def bundle(self) -> dict[str, str]:
+        """Name, version and hash of the bundle."""
+        return dict(self._bundle)
+
+    @torch.no_grad()
+    def given(self, item: Item) -> torch.Tensor:
+        """What the network is given of a subject that :meth:`preprocess` gave.
+
+        Returns:
+            (windows, channels, *window) on :attr:`device`: one window where it covers the model grid; of a network of
+            two dimensions (slices, channels, width, height), bottom to top.
+        """
+        seen: list[torch.Tensor] = []
+
+        def network(x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return x
+
+        self._inferer(item["image"][None].to(self.device), network)
+        return torch.cat(seen)
+
     @staticmethod
     def _passed(item: Item) -> Item:
         case: Case = item["case"]

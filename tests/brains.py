@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mri3d.bundle import ANATOMY_BUNDLE, find_bundle
-from mri3d.demo import lesion_shape, sample, with_lesion
+from mri3d.demo import sample
 from mri3d.grid import Grid
+from mri3d.transforms.lesion import lesion_shape, with_lesion
 from mri3d.volumes.anatomy import Anatomy
 
 FOV = (150.0, 190.0, 160.0)

@@ -34,9 +34,7 @@ def test_help_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(
-    "command", ["check", "demo", "train", "detect", "evaluate", "bundle", "bundle build", "bundle verify"]
-)
+@pytest.mark.parametrize("command", [*main.commands, "bundle build", "bundle verify"])
 def test_every_command_has_help(command):
     result = _run(*command.split(), "--help")
     assert result.exit_code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("bundles/*/docs/*.md"), *ROOT.glob("data/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("bundles/*/docs/*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("docs/*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mri3d.cli import main
-from mri3d.demo import lesion_shape
+from mri3d.transforms.lesion import lesion_shape
 from mri3d.transforms.resampling import resample
 from tests.brains import CENTRE, FOV, SMALLER_HEAD, anatomy, brain_on
 from tests.helpers import ellipsoid, head_grid, write_nifti

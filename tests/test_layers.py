@@ -40,6 +40,7 @@ LAYERS = {
     "evaluate": 8,
     "demo": 9,
     "tune": 9,
+    "inspection": 9,
     "cli": 10,
     "serving": 10,
 }

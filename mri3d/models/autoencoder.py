@@ -84,9 +84,14 @@ class VariationalAutoEncoder(nn.Module):
         reconstruction: torch.Tensor = self.decoder(self.encoder(x).chunk(2, dim=1)[0])
         return reconstruction
 
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log-variance of the latent, (batch, units, *spatial) or, if it is dense, (batch, units)."""
+        mean, log_variance = self.encoder(x).float().chunk(2, dim=1)
+        return mean, log_variance
+
     def sample(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Reconstruction from a drawn latent (reparameterised), and the latent's mean and log-variance."""
-        mean, log_variance = self.encoder(x).float().chunk(2, dim=1)
+        mean, log_variance = self.encode(x)
         latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         return self.decoder(latent), mean, log_variance
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from mri3d.evaluation.bootstrap import Estimate
 from mri3d.evaluation.lesions import MIN_COVERED, RATES
-from mri3d.reporting.html import definitions, scrolling_table, write_document
+from mri3d.reporting.html import FIGURE_STYLE, definitions, figure, scrolling_table, write_document
 
 METRICS = {
     "voxel_ap": ("voxel AP", "average precision of the voxels of scans with a lesion, over all thresholds"),
@@ -39,8 +38,6 @@ METRICS = {
 """Name in ``metrics.json`` to name and meaning in words."""
 
 OWN_STYLE = """
-figure { margin: 1.25rem 0; } figcaption { color: var(--soft); margin-bottom: .5rem; }
-figure img { display: block; max-width: 100%; height: auto; border-radius: .5rem; background: #fff; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 0 1.5rem;
   align-items: start; }
 """
@@ -67,15 +64,15 @@ def write_evaluation_page(
     """
     folder = path.parent / "figures"
     sections = [_metrics_table(metrics), _by_size(metrics), _differences(metrics), "<h2>Figures</h2>"]
-    sections.append(f'<div class="figures">{"".join(_figure(folder / n, words) for n, words in figures.items())}</div>')
+    sections.append(f'<div class="figures">{"".join(figure(folder / n, words) for n, words in figures.items())}</div>')
     if cases:
         sections.append("<h2>Best and worst cases</h2>")
-        sections += [_figure(folder / name, words) for name, words in cases.items()]
+        sections += [figure(folder / name, words) for name, words in cases.items()]
     sections += ["<h2>Subjects</h2>", _rows_table(rows), "<h2>How it was made</h2>", definitions(made)]
     header = f"""<h1>Evaluation</h1><p class="lead">{escape(counts(metrics))}.</p>
 <p class="soft">Thresholds come from other, healthy subjects; the truth had no part in them. Intervals are 95 %
 bootstrap intervals over people.</p>"""
-    write_document(path, f"Evaluation: {counts(metrics)}", header, "".join(sections), OWN_STYLE)
+    write_document(path, f"Evaluation: {counts(metrics)}", header, "".join(sections), FIGURE_STYLE + OWN_STYLE)
 
 
 def counts(metrics: Mapping[str, Any]) -> str:
@@ -164,12 +161,6 @@ def _cell(column: str, value: Any, words: set[str]) -> str:
     said = "" if value is None else escape(str(value)) if column in words else f"{value:.3g}"
     kind = "name" if column == "subject" else "notes" if column == "error" else "" if column in words else "number"
     return f'<td class="{kind}" data-value="{said}">{said}</td>'
-
-
-def _figure(path: Path, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    words = escape(caption)
-    return f'<figure><figcaption>{words}</figcaption><img src="data:image/png;base64,{data}" alt="{words}"></figure>\n'
 
 
 def _table(label: str, heads: Sequence[tuple[str, str]], body: str) -> str:

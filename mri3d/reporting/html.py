@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -43,6 +44,12 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
   dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem; } }
 @media print { article { break-inside: avoid; } }
 """
+
+FIGURE_STYLE = """
+figure { margin: 1.25rem 0; } figcaption { color: var(--soft); margin-bottom: .5rem; }
+figure img { display: block; max-width: 100%; height: auto; border-radius: .5rem; background: #fff; }
+"""
+"""CSS for pages that hold what :func:`figure` gives."""
 
 SORTING = """
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
@@ -90,6 +97,19 @@ def write_document(path: Path, title: str, header: str, main: str, style: str = 
 """
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.encode("utf-8", errors="backslashreplace"))
+
+
+def figure(path: Path, caption: str, alt: str | None = None) -> str:
+    """A PNG taken into the page, its caption above it.
+
+    Args:
+        path: the PNG.
+        caption: plain text.
+        alt: what is to be seen, for those who cannot; the caption when left out.
+    """
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    picture = f'<img src="data:image/png;base64,{data}" alt="{escape(alt or caption)}">'
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{picture}</figure>\n"
 
 
 def scrolling_table(label: str, head: str, body: str) -> str:

@@ -110,12 +110,13 @@ def size_mm(plane: Plane, canonical: Canonical, shape: tuple[int, ...]) -> tuple
 def lay_panels(figure: Figure, box: Box, sizes: Sequence[tuple[float, float]], gap: float) -> list[Axes]:
     """Axes side by side at the top of a box, equally high and all at one scale in mm, so that lengths compare."""
     left, bottom, width, height = box
+    across, up = figure.get_size_inches()
     highest = max(h for _, h in sizes)
     scale = min((width - gap * (len(sizes) - 1)) / sum(w for w, _ in sizes), height / highest)
     made = []
     for w, h in sizes:
-        top = (bottom + height) / HEIGHT
-        rect = (left / WIDTH, top - highest * scale / HEIGHT, w * scale / WIDTH, highest * scale / HEIGHT)
+        top = (bottom + height) / up
+        rect = (left / across, top - highest * scale / up, w * scale / across, highest * scale / up)
         spare = (highest - h) / 2
         panel = figure.add_axes(rect, facecolor="black", xticks=[], yticks=[])
         panel.set(xlim=(0.0, w), ylim=(h + spare, -spare), autoscale_on=False)
@@ -164,7 +165,8 @@ def label_panel(panel: Axes, plane: Plane, title: str, size: float) -> None:
 def draw_scale(figure: Figure, overlay: Overlay, box: Box) -> None:
     """The colour scale on mid-grey, as over brain tissue, with the voxel threshold marked."""
     left, bottom, width, height = box
-    rect = (left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT)
+    across, up = figure.get_size_inches()
+    rect = (left / across, bottom / up, width / across, height / up)
     axes = figure.add_axes(rect, facecolor="#707070", xticks=[])
     ramp = np.linspace(overlay.low, overlay.high, 256)[:, None]
     extent = (0.0, 1.0, overlay.low, overlay.high)
@@ -183,7 +185,8 @@ def draw_scale(figure: Figure, overlay: Overlay, box: Box) -> None:
 def write_at(figure: Figure, left: float, bottom: float, words: str, **style: Any) -> Any:
     """Text at a place in inches."""
     # Subjects are named by files, and a file name may hold dollar signs.
-    return figure.text(left / WIDTH, bottom / HEIGHT, words, parse_math=False, **{"color": TEXT, **style})
+    across, up = figure.get_size_inches()
+    return figure.text(left / across, bottom / up, words, parse_math=False, **{"color": TEXT, **style})
 
 
 def signed(millimetres: float) -> str:
