@@ -109,7 +109,7 @@ class Denoiser:
 
 
 def _refuse_bound_to_a_grid(root: Path, network: nn.Module, grid: Sequence[int], device: torch.device) -> None:
-    """Try the network on a window that is not the model grid; refuse it where that fails, or where it learnt nothing."""
+    """Try the network on a window that is not the model grid; it must not fail, and have learnt something."""
     window = [2 * MULTIPLE if n != 2 * MULTIPLE else 3 * MULTIPLE for n in grid]
     try:
         with torch.no_grad():
@@ -204,10 +204,11 @@ def _write(
     volume = read_volume(subject.reference)
     result = denoiser(volume, sigma)
     write_map(path_of(output, subject.key, IMAGE), result.data, volume, "mri3d denoised")
+    origin = "estimated" if sigma is None else "given"
     made: dict[str, Any] = {
         "source": str(subject.reference.resolve()),
         "sigma": result.sigma,
-        "sigma_note": f"standard deviation of the noise in the scan's unit, {'estimated' if sigma is None else 'given'}",
+        "sigma_note": f"standard deviation of the noise in the scan's unit, {origin}",
         "scale": result.scale,
         "scale_note": "the intensity that the network saw as 1",
         "seconds": round(time.perf_counter() - start, 3),

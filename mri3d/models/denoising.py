@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -23,16 +21,17 @@ class DenoisingCNN(nn.Module):
     by more than ``limit`` standard deviations of the noise; without noise the image comes back as it is.
 
     Args:
-        channels: width of the stream; one for each layer in it, all alike.
+        width: channels of the stream.
+        layers: convolutions that add to it.
         limit: largest change of a voxel, in standard deviations of the noise.
     """
 
-    def __init__(self, channels: Sequence[int] = (32, 32, 32, 32), limit: float = 4.0) -> None:
+    def __init__(self, width: int = 32, layers: int = 4, limit: float = 4.0) -> None:
         super().__init__()
         self.limit = limit
-        self.head = nn.Conv3d(10, channels[0], 3, padding=1, bias=False)
-        self.body = nn.ModuleList(nn.Conv3d(channels[0], n, 3, padding=1, bias=False) for n in channels)
-        self.tail = nn.Conv3d(channels[0], 8, 3, padding=1, bias=False)
+        self.head = nn.Conv3d(10, width, 3, padding=1, bias=False)
+        self.body = nn.ModuleList(nn.Conv3d(width, width, 3, padding=1, bias=False) for _ in range(layers))
+        self.tail = nn.Conv3d(width, 8, 3, padding=1, bias=False)
         self.haar: torch.Tensor
         self.register_buffer("haar", haar_wavelets(), persistent=False)
 
