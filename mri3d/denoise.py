@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import logging
+import itertools
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import SlidingWindowInferer
 from torch import nn
 from tqdm import tqdm
 
@@ -32,8 +31,6 @@ from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import FloatArray, Volume
 from mri3d.workflow import find_subjects, open_workflow, plain_errors, set_device
 
-logger = logging.getLogger(__name__)
-
 IMAGE, SIDECAR = "_denoised.nii.gz", "_denoised.json"
 """How the files of a subject end."""
 
@@ -41,8 +38,9 @@ WINDOW, MULTIPLE = 160, 32
 """Longest side of a window in voxels, and what every side is a multiple of: networks halve the resolution up to five
 times."""
 
-OVERLAP = 24
-"""Voxels that windows share: about twice as far as the default network sees, and their rims count little."""
+BORDER = 16
+"""Voxels at a window's faces of which the result is not used: the default network sees 15 voxels far, and takes what
+lies beyond a window for zeros. A volume is mirrored by as many beyond its own faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +90,41 @@ class Denoiser:
         Raises:
             PreprocessingError: its intensities have no scale, or too many of them are negative.
         """
-        image = torch.from_numpy(volume.data)[None, None]
+        image = torch.from_numpy(np.ascontiguousarray(volume.data))[None, None]
         level = noise_level(image) if sigma is None else torch.tensor(sigma)
         bright = image >= object_threshold(image)
         scale = scale_of(image[bright].numpy(), volume.path)
-        sides = [MULTIPLE * math.ceil(n / MULTIPLE) for n in volume.grid.shape]
-        inferer = SlidingWindowInferer(
-            [min(max(side, 2 * MULTIPLE), WINDOW) for side in sides], overlap=OVERLAP / WINDOW, mode="gaussian",
-            padding_mode="replicate",
-        )  # fmt: skip
         known = (level.to(self.device) / scale,) if self.takes_sigma else ()
-        result = inferer(image.to(self.device) / scale, self.network, *known)
-        data = torch.as_tensor(result)[0, 0].cpu().numpy() * np.float32(scale)
+        padded = torch.from_numpy(_mirrored(volume.data) / np.float32(scale))[None, None]
+        result = _in_windows(padded, lambda window: self.network(window.to(self.device), *known).cpu())[0, 0].numpy()
+        data = scale * result[tuple(slice(BORDER, BORDER + n) for n in volume.grid.shape)]
         # a magnitude is never negative; where the source is, so may the result be
         return Denoised(np.maximum(data, min(float(volume.data.min()), 0.0)), float(level), scale)
+
+
+def _mirrored(data: FloatArray) -> FloatArray:
+    """A volume continued beyond its faces, to sides that networks can halve."""
+    sides = [max(MULTIPLE * math.ceil((n + 2 * BORDER) / MULTIPLE), 2 * MULTIPLE) for n in data.shape]
+    return np.pad(data, [(BORDER, side - n - BORDER) for side, n in zip(sides, data.shape, strict=True)], "symmetric")
+
+
+def _in_windows(x: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """``run`` on overlapping windows of ``x`` (1, 1, X, Y, Z), the innermost parts of its results side by side.
+
+    They are what ``run`` would give on the whole, as long as it sees no further than the border, which stays 0.
+    """
+    windows = [min(side, WINDOW) for side in x.shape[2:]]
+    starts = [
+        sorted({min(start, side - window) for start in range(0, side - 2 * BORDER, window - 2 * BORDER)})
+        for side, window in zip(x.shape[2:], windows, strict=True)
+    ]
+    result = torch.zeros_like(x)
+    for corner in itertools.product(*starts):
+        whole = tuple(slice(start, start + window) for start, window in zip(corner, windows, strict=True))
+        core = tuple(slice(side.start + BORDER, side.stop - BORDER) for side in whole)
+        inner = tuple(slice(BORDER, window - BORDER) for window in windows)
+        result[(..., *core)] = run(x[(..., *whole)])[(..., *inner)]
+    return result
 
 
 def _refuse_bound_to_a_grid(root: Path, network: nn.Module, grid: Sequence[int], device: torch.device) -> None:

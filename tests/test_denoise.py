@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import ndimage
 
 from mri3d import denoise as module
 from mri3d.bundle import DENOISING_BUNDLE, find_bundle
@@ -31,7 +32,9 @@ def noisy(data: np.ndarray, sigma: float = SIGMA, seed: int = 0) -> np.ndarray:
 
 
 def smooth_brain(lesion: bool = False) -> np.ndarray:
-    return brain_on(GRID, 3, lesion).astype(np.float32)
+    """A brain without the noise that drawn ones have."""
+    data = brain_on(GRID, 3, lesion).astype(np.float32)
+    return ndimage.gaussian_filter(data, 0.8) * (data > 0)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_the_result_lies_on_the_very_grid_of_the_scan(tmp_path: Path):
     data, scan = after.get_fdata(), before.get_fdata()
     same = np.corrcoef(data.ravel(), scan.ravel())[0, 1]
     assert same > 0.95
-    assert all(np.corrcoef(np.roll(data, 1, axis).ravel(), scan.ravel())[0, 1] < same - 0.01 for axis in range(3))
+    assert all(np.corrcoef(np.roll(data, 1, axis).ravel(), scan.ravel())[0, 1] < same - 0.002 for axis in range(3))
     made = json.loads((tmp_path / "out" / "a" / "sub-01_T1w_denoised.json").read_text())
     assert made["sigma"] == pytest.approx(SIGMA, rel=0.15)
     assert made["scale"] > 0
@@ -96,7 +99,7 @@ def test_a_lesion_keeps_its_contrast(denoiser: Denoiser):
 
 def test_without_noise_a_scan_stays_nearly_as_it_is(denoiser: Denoiser):
     clean = smooth_brain()
-    assert (denoiser(volume(clean), 0.0).data == clean).all()
+    assert np.allclose(denoiser(volume(clean), 0.0).data, clean, rtol=1e-5)
     change = (denoiser(volume(clean)).data - clean)[clean > 0]
     assert change.std() < 0.02 * np.percentile(clean[clean > 0], 98)
 
@@ -104,10 +107,10 @@ def test_without_noise_a_scan_stays_nearly_as_it_is(denoiser: Denoiser):
 def test_windows_leave_no_seams(denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch):
     scan = volume(noisy(smooth_brain()))
     whole = denoiser(scan, SIGMA).data
+    assert max(GRID.shape) > 64
     monkeypatch.setattr(module, "WINDOW", 64)
     tiled = denoiser(scan, SIGMA).data
-    assert np.abs(tiled - whole).max() < 0.25 * SIGMA
-    assert (tiled - whole).std() < 0.01 * SIGMA
+    assert np.abs(tiled - whole).max() < 0.001 * SIGMA
 
 
 def test_the_unit_of_a_scan_does_not_matter(denoiser: Denoiser):
