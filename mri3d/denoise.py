@@ -118,12 +118,12 @@ def _in_windows(x: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]) ->
         sorted({min(start, side - window) for start in range(0, side - 2 * BORDER, window - 2 * BORDER)})
         for side, window in zip(x.shape[2:], windows, strict=True)
     ]
-    result = torch.zeros_like(x)
+    result: torch.Tensor = torch.zeros_like(x)
     for corner in itertools.product(*starts):
         whole = tuple(slice(start, start + window) for start, window in zip(corner, windows, strict=True))
         core = tuple(slice(side.start + BORDER, side.stop - BORDER) for side in whole)
         inner = tuple(slice(BORDER, window - BORDER) for window in windows)
-        result[(..., *core)] = run(x[(..., *whole)])[(..., *inner)]
+        result[0, 0][core] = run(x[:, :, *whole])[0, 0][inner]
     return result
 
 
