@@ -330,7 +330,7 @@ def _cell(estimate: Mapping[str, Any], digits: int) -> str:
 
 
 def draw(job: Job, path: Path) -> None:
-    """An axial slice through the middle of the first subject's brain: clean, noisy and under each method."""
+    """A slice through the middle of a brain, in the order it is stored in: clean, noisy and under each method."""
     whole = read_volume(job.path)
     brain = find_brain(whole).mask
     bright = scale_of(whole.data[brain], job.path)
