@@ -13,6 +13,7 @@ from mri3d.errors import BundleError
 from mri3d.resources import bundles_dir
 
 DEFAULT_BUNDLE = "brain_t1"
+DENOISING_BUNDLE = "brain_t1_denoise"
 ANATOMY_BUNDLE = "brain_t1_cae"
 """The bundle that holds the mean and modes of healthy brains, from which the demonstration draws."""
 

@@ -424,6 +424,39 @@ def inspect(
 
 
 @main.command(cls=Command)
+@input_argument
+@output_option
+@click.option(
+    "--sigma", type=float,
+    help="Standard deviation of the noise in the volume's own intensity units. [default: estimated for each]",
+)
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1_denoise]")
+@overwrite_option
+@device_option
+@modalities_option
+def denoise(
+    source: Path,
+    output: Path,
+    sigma: float | None,
+    bundle: str | None,
+    overwrite: bool,
+    device: str,
+    modalities: list[str] | None,
+) -> None:
+    """Take Gaussian and Rician noise off the volumes in INPUT, on their own voxels.
+
+    NAME_denoised.nii.gz has the grid and header of NAME.nii.gz; NAME_denoised.json tells the noise's strength.
+    """
+    from mri3d.bundle import DENOISING_BUNDLE, find_bundle
+    from mri3d.denoise import denoise as run
+
+    root = find_bundle(bundle or DENOISING_BUNDLE)
+    count, failures = run(source, root, output, sigma, device, modalities, overwrite)
+    _say(f"{count} volume{'s' if count != 1 else ''} denoised in {output}")
+    _report_failures(failures)
+
+
+@main.command(cls=Command)
 @click.option(
     "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for volumes and results.",

@@ -34,6 +34,7 @@ LAYERS = {
     "objective": 7,
     "detect": 8,
     "slices": 8,
+    "denoise": 8,
     "detector": 8,
     "train": 8,
     "controls": 8,

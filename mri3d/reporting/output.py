@@ -169,7 +169,7 @@ class OutputFolder:
                 path = path_of(self.root, subject.key, ending)
                 # a picture without its sidecar may be left of a run that was killed, but not beside the input
                 may_be_left = ending == PICTURE and _place(path.parent) != _place(subject.reference.parent)
-                foreign = os.path.lexists(path) and not _is_ours(path_of(self.root, subject.key, SIDECAR))
+                foreign = os.path.lexists(path) and not is_ours(path_of(self.root, subject.key, SIDECAR))
                 if foreign and not may_be_left:
                     raise UsageError(path, "an output folder of mri3d", "a file that it did not write", remedy)
         known = {subject.key for subject in self.subjects}
@@ -210,7 +210,7 @@ def _place(path: Path) -> str:
     return os.path.abspath(path).casefold()
 
 
-def _is_ours(sidecar: Path) -> bool:
+def is_ours(sidecar: Path) -> bool:
     """Whether a JSON is one that mri3d wrote for a subject."""
     try:
         made = json.loads(sidecar.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ def prepare_batch(
 
     Args:
         batch: ``image`` (B, C, *spatial), the possibly corrupted input; ``target``, likewise, what to reconstruct
-            (``image`` where the batch has none); ``mask`` (B, 1, *spatial), the brain.
+            (``image`` where the batch has none); ``mask`` (B, 1, *spatial), the brain (all there is where it has none).
         device: where the network is.
         non_blocking: copy without waiting.
         focus: what a corrupted voxel, where image and target differ, counts beyond an untouched one. They are few; by
@@ -31,11 +31,12 @@ def prepare_batch(
         inside 1, or ``1 + focus`` where corrupted.
     """
     image, target, mask = (
-        _plain(batch[key]).to(device, non_blocking=non_blocking).float()
-        for key in ("image", "target" if "target" in batch else "image", "mask")
+        _plain(part).to(device, non_blocking=non_blocking).float()
+        for part in (batch["image"], batch.get("target", batch["image"]), batch.get("mask", torch.ones(1)))
     )
     corrupted = ((image - target).abs() > CORRUPTED).any(dim=1, keepdim=True)
-    return image, torch.cat([target, mask * (1 + focus * corrupted)], dim=1)
+    weight = mask * (1 + focus * corrupted)
+    return image, torch.cat([target, weight], dim=1)
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

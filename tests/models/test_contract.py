@@ -81,7 +81,7 @@ def test_the_output_is_one_finite_tensor_of_the_input_s_shape(network: nn.Module
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("recipe", ["cae", "vae", "unet", "attention_unet", "denoise", "resnet"])
+@pytest.mark.parametrize("recipe", ["cae", "vae", "unet", "attention_unet", "denoise", "noise", "resnet"])
 def test_without_an_atlas_of_the_whole_grid_a_window_of_it_will_do(recipe: str):
     window = batch()[..., :16, 16:48, :16]
     assert network_of(recipe).eval()(window).shape == window.shape

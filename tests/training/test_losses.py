@@ -62,6 +62,14 @@ def test_what_augmentation_hands_on_becomes_plain_float32():
     assert image.dtype == target.dtype == torch.float32
 
 
+def test_without_a_mask_every_voxel_counts():
+    image = torch.rand(2, 1, 4, 4, 4)
+    inputs, target = prepare_batch({"image": image}, torch.device("cpu"))
+    assert (inputs == image).all()
+    assert (target[:, -1] == 1).all()
+    assert target.shape == (2, 2, 4, 4, 4)
+
+
 def test_a_batch_without_brain_is_no_division_by_zero():
     data = batch()
     data["mask"][:] = False
