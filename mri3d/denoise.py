@@ -22,7 +22,7 @@ from mri3d.errors import BundleError, Mri3dError, UsageError
 from mri3d.models.noise import noise_level, object_threshold
 from mri3d.recipe import config_of
 from mri3d.reporting.names import path_of
-from mri3d.reporting.output import is_ours
+from mri3d.reporting.output import check_inside, is_ours
 from mri3d.reporting.subject_files import versions
 from mri3d.transforms.intensity import scale_of
 from mri3d.volumes.atomic import write_json
@@ -203,11 +203,9 @@ def _pending(subjects: Iterable[Subject], output: Path, overwrite: bool) -> list
     subjects = list(subjects)
     places = {os.path.abspath(path_of(output, subject.key, IMAGE)) for subject in subjects}
     pending = [subject for subject in subjects if os.path.abspath(subject.reference) not in places]
+    check_inside(output, pending)
     for subject in pending:
         image, sidecar = (path_of(output, subject.key, ending) for ending in (IMAGE, SIDECAR))
-        if not image.parent.resolve().is_relative_to(output.resolve()):
-            found, remedy = f"a link to {image.parent.resolve()}", "Choose another output folder"
-            raise UsageError(image.parent, "a folder within the output", found, remedy)
         standing = next((path for path in (image, sidecar) if os.path.lexists(path)), None)
         if standing is not None and not overwrite:
             raise UsageError(standing, "no file there yet", "one", "Use --overwrite, or name another folder")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,11 @@ from tqdm import tqdm
 
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.grid import Grid
+from mri3d.reporting.names import path_of
+from mri3d.reporting.output import check_inside
+from mri3d.reporting.table import write_table
 from mri3d.transforms.slicing import SliceStack, from_slices, to_slices
-from mri3d.volumes.atomic import atomic_write, write_json, write_text
+from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
 from mri3d.workflow import find_subjects
@@ -41,12 +42,14 @@ def export(source: Path, output: Path, modalities: Sequence[str], overwrite: boo
         How many slices were written, and a line for each volume that could not be used.
 
     Raises:
-        UsageError: nothing to slice, or slices that stand there already.
+        UsageError: nothing to slice, slices that stand there already, or a link that leads out of the output.
     """
-    if (output / INDEX).exists() and not overwrite:
-        raise UsageError(output, "a folder without slices", INDEX, "Use --overwrite, or name another folder")
     subjects = find_subjects(source, modalities)
-    for old in output.rglob("*_slices/slice_*.npy"):
+    check_inside(output, subjects)
+    standing = [path for path in (output / INDEX, *output.rglob("*_slices/slice_*.npy")) if path.exists()]
+    if standing and not overwrite:
+        raise UsageError(output, "a folder without slices", standing[0].name, "Use --overwrite, or name another folder")
+    for old in standing:
         old.unlink()
     rows: list[dict[str, Any]] = []
     failures = []
@@ -55,11 +58,7 @@ def export(source: Path, output: Path, modalities: Sequence[str], overwrite: boo
             rows += _write(subject, to_slices(read_volume(subject.reference)), output)
         except Mri3dError as error:
             failures.append(str(error))
-    lines = io.StringIO()
-    table = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(output / INDEX, lines.getvalue())
+    write_table(output / INDEX, rows, COLUMNS)
     return len(rows), failures
 
 
@@ -67,17 +66,17 @@ def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, 
     """A volume's slices and record; the rows of the index."""
     rows = []
     for index in stack.kept:
-        path = output / f"{subject.key}_slices" / f"slice_{index:03}.npy"
+        path = path_of(output, subject.key, "_slices") / f"slice_{index:03}.npy"
         with atomic_write(path) as place, place.open("wb") as file:
             np.save(file, stack.data[..., index])
         centre = stack.grid.world([(n - 1) / 2 for n in stack.grid.shape[:2]] + [index])
         rows.append(
             {"file": path.relative_to(output).as_posix(), "subject": subject.name, "participant": subject.participant,
-             "slice": index, **{f"{axis}_mm": round(float(mm), 3) for axis, mm in zip("xyz", centre, strict=True)},
+             "slice": index, **{f"{axis}_mm": float(mm) for axis, mm in zip("xyz", centre, strict=True)},
              "source": str(subject.reference)}
         )  # fmt: skip
     write_json(
-        output / f"{subject.key}_slices.json",
+        path_of(output, subject.key, "_slices.json"),
         {
             "source": str(subject.reference.resolve()),
             "grid": stack.grid.as_dict(),

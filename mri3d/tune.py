@@ -22,7 +22,7 @@ from mri3d.errors import Mri3dError, UsageError
 from mri3d.objective import OBJECTIVES, Objective
 from mri3d.preflight import Training, asked, check, check_settings
 from mri3d.recipe import DEFAULT_RECIPE, literal
-from mri3d.reporting.study_files import draw_history, draw_importance, write_table
+from mri3d.reporting.study_files import draw_history, draw_importance, write_trials
 from mri3d.study import Claim, Study
 from mri3d.train import open_training
 from mri3d.training.checkpoint import CHECKPOINT
@@ -277,7 +277,7 @@ def _write(study: Study, plan: _Plan) -> None:
     root, objective = study.folder, plan.objective
     with Lock(root / "locks" / "files"):
         outcomes, best, importance = study.outcomes(), study.best(), study.importance()
-        write_table(outcomes, list(study.space.as_yaml()), root / "trials.csv")
+        write_trials(outcomes, list(study.space.as_yaml()), root / "trials.csv")
         draw_history(outcomes, objective.name, objective.direction == "minimize", root / PICTURES[0])
         if importance:
             complete = sum(outcome.state == "complete" for outcome in outcomes)

@@ -93,6 +93,21 @@ def test_slices_that_stand_there_are_kept_unless_told_otherwise(healthy: Path, t
     assert {row["participant"] for row in rows} == {"sub-01"}
 
 
+def test_slices_of_an_export_that_was_cut_off_are_no_one_s_to_delete_unasked(healthy: Path, tmp_path: Path):
+    stray = tmp_path / "out" / "a_slices" / "slice_001.npy"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"mine")
+    run(healthy, "-o", tmp_path / "out", exit_code=2)
+    assert stray.read_bytes() == b"mine"
+
+
+def test_a_link_does_not_lead_out_of_the_output(healthy: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub-01").symlink_to(healthy / "sub-01")
+    assert "a link to" in run(healthy, "-o", tmp_path / "out", exit_code=2)
+    assert not list(healthy.rglob("*.npy"))
+
+
 def test_sidecars_beside_the_volumes_stay_as_they_are(healthy: Path):
     sidecar = healthy / "sub-01" / "anat" / "sub-01_T1w.json"
     sidecar.write_text('{"EchoTime": 0.004}')

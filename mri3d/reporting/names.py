@@ -40,7 +40,7 @@ def path_of(root: Path, key: str, ending: str) -> Path:
 
 def slice_picture(root: Path, key: str, index: int) -> Path:
     """Where the picture of a slice lies: in a folder of the subject's own."""
-    return root / f"{key}_slices" / f"slice_{index:03}.png"
+    return path_of(root, key, "_slices") / f"slice_{index:03}.png"
 
 
 def clear(root: Path, key: str) -> None:

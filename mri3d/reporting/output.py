@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +62,7 @@ class OutputFolder:
         if existing not in EXISTING:
             raise UsageError("existing", " or ".join(EXISTING), repr(existing), "Mend the word")
         self._check_places()
-        self._check_inside()
+        check_inside(self.root, self.subjects)
         self._check_owner()
         standing = [subject.key for subject in subjects if os.path.exists(path_of(self.root, subject.key, SIDECAR))]
         if existing == "refuse" and (standing or (self.root / TABLE).exists()):
@@ -154,13 +154,6 @@ class OutputFolder:
                     remedy = "Rename the input or choose another output folder"
                     raise UsageError(subject.reference, "results with names of their own", found, remedy)
 
-    def _check_inside(self) -> None:
-        """Refuse to follow a link out of the folder, which would put results beside data that are only linked to."""
-        for folder in {path_of(self.root, subject.key, SIDECAR).parent for subject in self.subjects}:
-            if not folder.resolve().is_relative_to(self.root.resolve()):
-                found, remedy = f"a link to {folder.resolve()}", "Choose another output folder"
-                raise UsageError(folder, "a folder within the output", found, remedy)
-
     def _check_owner(self) -> None:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
         remedy = "Choose another output folder"
@@ -203,6 +196,18 @@ class OutputFolder:
             return row_of_sidecar(made, subject, self.source) if stands else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def check_inside(root: Path, subjects: Iterable[Subject]) -> None:
+    """Refuse to follow a link out of an output folder, which would put results beside data that are only linked to.
+
+    Raises:
+        UsageError: a subject's place below ``root`` lies elsewhere.
+    """
+    for folder in {path_of(root, subject.key, SIDECAR).parent for subject in subjects}:
+        if not folder.resolve().is_relative_to(root.resolve()):
+            found, remedy = f"a link to {folder.resolve()}", "Choose another output folder"
+            raise UsageError(folder, "a folder within the output", found, remedy)
 
 
 def _place(path: Path) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mri3d.reporting.names import SLICES, slice_picture
+from mri3d.reporting.names import SLICES, path_of, slice_picture
 from mri3d.reporting.panels import Overlay
 from mri3d.reporting.planes import AXIAL
+from mri3d.reporting.table import write_table
 from mri3d.scoring.detection import Detection, SliceScore
-from mri3d.volumes.atomic import atomic_write, write_text
+from mri3d.volumes.atomic import atomic_write
 from mri3d.volumes.volume import FloatArray
 
 MAGNIFIED = 5
@@ -39,15 +37,8 @@ def write_slices(detection: Detection, root: Path, key: str) -> None:
     for score in detection.slices:
         with atomic_write(slice_picture(root, key, score.index)) as path:
             _draw(score, detection.model.image, overlay).save(path, format="png")
-    lines = io.StringIO()
-    table = csv.DictWriter(lines, [field.name for field in fields(SliceScore)], lineterminator="\n")
-    table.writeheader()
-    table.writerows({name: _short(value) for name, value in asdict(score).items()} for score in detection.slices)
-    write_text(root / f"{key}{SLICES}", lines.getvalue())
-
-
-def _short(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    columns = [field.name for field in fields(SliceScore)]
+    write_table(path_of(root, key, SLICES), map(asdict, detection.slices), columns)
 
 
 def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image:

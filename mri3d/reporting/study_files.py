@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mri3d.reporting.panels import save_png
-from mri3d.volumes.atomic import atomic_write
+from mri3d.reporting.table import write_table
 
 BLUE, VERMILION, GREY = "#0072b2", "#d55e00", "#777777"
 
@@ -44,7 +43,7 @@ class Outcome:
     cause: str = ""
 
 
-def write_table(outcomes: Sequence[Outcome], keys: Sequence[str], path: Path) -> None:
+def write_trials(outcomes: Sequence[Outcome], keys: Sequence[str], path: Path) -> None:
     """Write a line a trial as CSV; values that are lists are JSON.
 
     Args:
@@ -52,17 +51,18 @@ def write_table(outcomes: Sequence[Outcome], keys: Sequence[str], path: Path) ->
         keys: that were searched, a column each.
         path: where the table goes.
     """
-    with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trial", "state", "value", *keys, "epochs", "seconds", "cause"])
-        for one in outcomes:
-            tried = [_word(one.values.get(key)) for key in keys]
-            value = f"{one.value:.6g}" if np.isfinite(one.value) else ""
-            writer.writerow([one.number, one.state, value, *tried, one.epochs, f"{one.seconds:.1f}", one.cause])
+    rows = [
+        {"trial": one.number, "state": one.state, "value": one.value if np.isfinite(one.value) else None,
+         **{key: _word(one.values.get(key)) for key in keys},
+         "epochs": one.epochs, "seconds": one.seconds, "cause": one.cause}
+        for one in outcomes
+    ]  # fmt: skip
+    write_table(path, rows, ["trial", "state", "value", *keys, "epochs", "seconds", "cause"])
 
 
 def _word(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) else "" if value is None else json.dumps(value)
+    plain = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    return value if plain else json.dumps(value)
 
 
 def draw_history(outcomes: Sequence[Outcome], objective: str, smallest: bool, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mri3d.errors import BundleError
-from mri3d.scoring.detection import Score
+from mri3d.scoring.detection import DECISIVE, Score
 from mri3d.scoring.slices import Slices
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.volume import FloatArray
@@ -20,8 +20,8 @@ WIDE = 0.1
 with ``brain_t1``: at most 0.031 in 25 healthy heads of the same scanner, 0.08 where a strong lesion of 7 ml shines into
 its surroundings, 0.06 to 0.19 in four scans of other scanners."""
 
-STEPS = (1, 3)
-"""The k of the thresholds mean + k std; the last one decides."""
+STEPS = (1, DECISIVE)
+"""The k of the thresholds mean + k std."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Calibration:
         (Vovk et al. 2005); it cannot be smaller than 1 / (n + 1). It is slightly conservative, because the healthy
         scores come from the statistics of n - 1 subjects and the new one from those of all n.
         """
-        threshold = self.thresholds[f"mean+{STEPS[-1]}std"]
+        threshold = self.thresholds[f"mean+{DECISIVE}std"]
         n = len(self.scores)
         return Score(
             value=value,

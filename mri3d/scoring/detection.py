@@ -10,6 +10,9 @@ from mri3d.grid import Grid
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
+DECISIVE = 3
+"""The k of the threshold mean + k std of healthy scores on which decisions rest."""
+
 Decision = Literal["normal", "anomalous", "uncalibrated"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mri3d.grid import Grid
-from mri3d.scoring.detection import SliceScore
+from mri3d.scoring.detection import DECISIVE, SliceScore
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 SHARE = 0.01
@@ -15,9 +15,6 @@ SHARE = 0.01
 
 LEAST = 200
 """Brain voxels from which on a slice is judged; 8 cm2 at 2 mm."""
-
-STEPS = 3
-"""The k of the threshold mean + k std of the same slice's scores in healthy subjects."""
 
 Slices = Mapping[str, tuple[float, float]]
 """Mean and standard deviation of healthy scores by a slice's index, which JSON knows as a word."""
@@ -53,7 +50,7 @@ def judge_slices(
     judged = []
     for index, score in slice_scores(zscore, mask).items():
         known = healthy.get(str(index))
-        threshold = None if known is None else known[0] + STEPS * known[1]
+        threshold = None if known is None else known[0] + DECISIVE * known[1]
         judged.append(
             SliceScore(
                 index=index,

@@ -31,7 +31,7 @@ def test_each_slice_has_a_line_and_a_picture(make_detection: Callable[..., Detec
     write_slices(sliced(make_detection()), tmp_path, "a/sub-01")
     rows = list(csv.DictReader((tmp_path / "a" / "sub-01_slices.csv").open()))
     assert [int(row["index"]) for row in rows] == list(range(10, 31))
-    assert (rows[0]["position_mm"], rows[0]["threshold"], rows[0]["decision"]) == ("-30.0", "4.0", "normal")
+    assert (rows[0]["position_mm"], rows[0]["threshold"], rows[0]["decision"]) == ("-30", "4", "normal")
     assert (rows[-1]["threshold"], rows[-1]["decision"]) == ("", "uncalibrated")
     pictures = sorted(path.name for path in (tmp_path / "a" / "sub-01_slices").iterdir())
     assert pictures == [f"slice_{k:03}.png" for k in range(10, 31)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from mri3d.reporting.study_files import Outcome, draw_history, draw_importance, write_table
+from mri3d.reporting.study_files import Outcome, draw_history, draw_importance, write_trials
 
 NAN = float("nan")
 TRIALS = (
@@ -20,11 +20,11 @@ TRIALS = (
 
 
 def test_a_line_a_trial(tmp_path: Path):
-    write_table(TRIALS, ["a", "b"], tmp_path / "trials.csv")
+    write_trials(TRIALS, ["a", "b"], tmp_path / "trials.csv")
     rows = list(csv.reader((tmp_path / "trials.csv").open(newline="")))
     assert rows[0] == ["trial", "state", "value", "a", "b", "epochs", "seconds", "cause"]
-    assert rows[1] == ["1", "complete", "0.5", "0.1", "[4, 8]", "6", "10.0", ""]
-    assert rows[2] == ["2", "failed", "", "0.2", "", "0", "1.0", "out of memory"]
+    assert rows[1] == ["1", "complete", "0.5", "0.1", "[4, 8]", "6", "10", ""]
+    assert rows[2] == ["2", "failed", "", "0.2", "", "0", "1", "out of memory"]
 
 
 @pytest.mark.parametrize("trials", [(), TRIALS[1:2], TRIALS[3:], TRIALS, TRIALS * 10], ids=len)
