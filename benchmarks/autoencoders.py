@@ -37,7 +37,7 @@ from mri3d.reporting.panels import save_png
 from mri3d.reporting.reconstruction_figure import Side, draw_reconstructions
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.case import Item
-from mri3d.transforms.lesion import LESION_CENTRE_MM, lesion_shape, with_lesion
+from mri3d.transforms.lesion import LESION_CENTRE_MM, put_lesion
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -222,10 +222,7 @@ def draw_divergence(kl: Sequence[float], path: Path) -> None:
 
 def draw_example(detectors: Sequence[Detector], item: Item, folder: Path) -> None:
     """Write the PNG of one person with the demonstration's lesion, under each network."""
-    model = detectors[0].score(item).model
-    shape = lesion_shape(model.grid)
-    changed = {**item, "image": torch.from_numpy(with_lesion(model.image, shape))[None]}
-    lesion = (shape > 0.5) & model.mask
+    changed, lesion = put_lesion(item, detectors[0].score(item).model.grid)
     sides = [Side(name, detector.score(changed), lesion) for name, detector in zip(NAMES, detectors, strict=True)]
     draw_reconstructions(sides, LESION_CENTRE_MM, folder / "example.png")
 

@@ -48,7 +48,7 @@ from mri3d.reporting.reconstruction_figure import Side, draw_reconstructions
 from mri3d.reporting.subject_files import versions
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.case import Item
-from mri3d.transforms.lesion import lesion_shape, with_lesion
+from mri3d.transforms.lesion import put_lesion
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.volume import BoolArray, FloatArray
 
@@ -113,9 +113,7 @@ def _two_sides(detector: Detector, item: Item, abnormal: Path | None) -> tuple[l
     if abnormal is not None:
         other = detector.preprocess(abnormal)
         return [Side("given", first), Side("abnormal", detector.score(other))], [item, other]
-    shape = lesion_shape(first.model.grid)
-    changed = {**item, "image": torch.from_numpy(with_lesion(first.model.image, shape))[None]}
-    lesion = (shape > 0.5) & first.model.mask
+    changed, lesion = put_lesion(item, first.model.grid)
     return [Side("given", first), Side("with a lesion", detector.score(changed), lesion)], [item, changed]
 
 

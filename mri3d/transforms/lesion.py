@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from mri3d.grid import Grid
-from mri3d.volumes.volume import FloatArray
+from mri3d.transforms.case import Item
+from mri3d.volumes.volume import BoolArray, FloatArray
 
 LESION_CENTRE_MM = (28.0, 18.0, 22.0)
 """In template space: white matter of the right frontal lobe."""
@@ -14,6 +16,13 @@ LESION_CENTRE_MM = (28.0, 18.0, 22.0)
 LESION_RADII_MM = (13.0, 16.0, 11.0)
 LESION_DARKENING = 0.75
 """How far the lesion's tissue is moved towards the intensity of cerebrospinal fluid."""
+
+
+def put_lesion(item: Item, grid: Grid) -> tuple[Item, BoolArray]:
+    """A preprocessed brain on ``grid`` with the lesion in it, and the brain's voxels that the lesion covers by half."""
+    shape = lesion_shape(grid)
+    image = with_lesion(item["image"][0].numpy(), shape)
+    return {**item, "image": torch.from_numpy(image)[None]}, (shape > 0.5) & item["mask"][0].numpy()
 
 
 def with_lesion(brain: FloatArray, lesion: FloatArray) -> FloatArray:
