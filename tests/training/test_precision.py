@@ -10,6 +10,13 @@ from mri3d.models.autoencoder import ConvAutoEncoder
 from mri3d.training.precision import AutocastInferer, has_bfloat16
 
 
+@pytest.fixture
+def native(monkeypatch: pytest.MonkeyPatch):
+    """A CPU that has bfloat16; where it has not, torch emulates it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": True, "amx_bf16": False})
+
+
+@pytest.mark.usefixtures("native")
 def test_output_weights_and_gradients_are_float32_and_the_arithmetic_is_not():
     torch.manual_seed(0)
     network = ConvAutoEncoder(3, channels=(4, 8), latent_channels=4).eval()
@@ -36,11 +43,22 @@ def test_further_arguments_reach_the_network():
     assert found.tolist() == [7, 7]
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch, native: bool):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    assert has_bfloat16(torch.device("cuda:1")) == native
-    assert has_bfloat16(torch.device("cpu"))
+@pytest.mark.parametrize("itself", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch, itself: bool):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or itself)
+    assert has_bfloat16(torch.device("cuda:1")) == itself
+
+
+@pytest.mark.parametrize(("capabilities", "itself"), [
+    ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, True),
+    ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
+    ({"avx2": True}, False),
+])  # fmt: skip
+def test_a_cpu_that_only_emulates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], itself: bool
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert has_bfloat16(torch.device("cpu")) == itself
 
 
 def test_a_device_without_bfloat16_computes_in_float32():
@@ -51,6 +69,7 @@ def test_a_device_without_bfloat16_computes_in_float32():
     assert seen == [torch.float32]
 
 
+@pytest.mark.usefixtures("native")
 def test_a_small_grid_computes_in_float32_on_a_cpu_where_bfloat16_gradients_may_be_garbage():
     seen = []
     convolution = nn.Conv3d(1, 1, 3, padding=1)
