@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 from benchmarks import detection
 from mri3d.bundle import find_bundle
+from mri3d.commands.inspect import draw_variational
 from mri3d.detector import Detector
 from mri3d.evaluation.bootstrap import Estimate, average
 from mri3d.evaluation.latent import divergence, latent_statistics
-from mri3d.inspection import draw_variational
 from mri3d.models.autoencoder import VariationalAutoEncoder
 from mri3d.models.features import features
 from mri3d.reporting.feature_figures import Seen

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from benchmarks.simulated_lesions import Lesion, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.bundle import DENOISING_BUNDLE, SPLIT, find_bundle
-from mri3d.denoise import Denoiser
+from mri3d.commands.denoise import Denoiser
 from mri3d.evaluation.bootstrap import average
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.intensity import scale_of

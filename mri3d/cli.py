@@ -180,7 +180,7 @@ def detect(
 ) -> None:
     """Score the volumes in INPUT and write their anomaly maps."""
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
-    from mri3d.detect import detect as run
+    from mri3d.commands.detect import detect as run
     from mri3d.recipe import literal
 
     _refuse_options(settings, "existing", "mask", "keep_reconstruction", "device", "dataset_dir", "output_dir")
@@ -230,9 +230,9 @@ def train(
     as training set and as comparison group.
     """
     from mri3d.bundle import CONTROLS, find_bundle
-    from mri3d.controls import cross_fit
-    from mri3d.preflight import Training
-    from mri3d.train import train as run
+    from mri3d.commands.controls import cross_fit
+    from mri3d.commands.preflight import Training
+    from mri3d.commands.train import train as run
 
     _refuse_options(settings, "device", "dataset_dir", "bundle_root")
     start, existing = None if init is None else find_bundle(init), _existing(resume, overwrite)
@@ -285,8 +285,8 @@ def tune(
     from mri3d.extras import need
 
     need("optuna", "tune", "mri3d tune")
-    from mri3d.preflight import Training
-    from mri3d.tune import tune as run
+    from mri3d.commands.preflight import Training
+    from mri3d.commands.tune import tune as run
 
     _refuse_options(settings, "device", "dataset_dir", "bundle_root", "seed", "modalities")
     task = Training(source, output, recipe, device, settings, seed, modalities, _existing(resume, False))
@@ -310,7 +310,7 @@ def calibrate(
     Nobody in INPUT should have been among those the bundle was trained on: thresholds would come out too low.
     """
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
-    from mri3d.controls import calibrate as run
+    from mri3d.commands.controls import calibrate as run
 
     _refuse_options(settings, "device", "dataset_dir", "bundle_root")
     existing = _existing(False, overwrite)
@@ -337,7 +337,7 @@ def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], o
     A mask belongs to the subject whose BIDS entities or NAME it bears (NAME_mask.nii.gz and the like); subjects without
     a truth are left out. The truth never moves a threshold.
     """
-    from mri3d.evaluate import evaluate as run
+    from mri3d.commands.evaluate import evaluate as run
 
     outcome = run(maps, truth, output, compare, overwrite)
     _say(outcome.words)
@@ -356,7 +356,7 @@ def slices(source: Path, output: Path, overwrite: bool, modalities: list[str] | 
     Each is a 128 x 128 float32 array in [0, 1], NAME_slices/slice_KKK.npy; the top and bottom 15 % and empty ones are
     left out. slices.csv lists them, NAME_slices.json tells how to put them back.
     """
-    from mri3d.slices import export
+    from mri3d.commands.slices import export
 
     count, failures = export(source, output, modalities or ["T1w"], overwrite)
     _say(f"{count} slices\nIndex: {output / 'slices.csv'}")
@@ -379,7 +379,7 @@ def check(source: Path, output: Path | None, overwrite: bool, device: str) -> No
     """
     import shutil
 
-    from mri3d.check import check as run
+    from mri3d.commands.check import check as run
 
     checked = run(source, output, device, overwrite)
     _say(checked.words(min(shutil.get_terminal_size().columns, 120)))
@@ -411,7 +411,7 @@ def inspect(
     traversal and samples too; atlas, pca, intensity and equalised have no layers to look into.
     """
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
-    from mri3d.inspection import inspect as run
+    from mri3d.commands.inspect import inspect as run
 
     try:
         found = run(volume, find_bundle(bundle or DEFAULT_BUNDLE), output, abnormal, device, overwrite)
@@ -448,7 +448,7 @@ def denoise(
     NAME_denoised.nii.gz has the grid and header of NAME.nii.gz; NAME_denoised.json tells the noise's strength.
     """
     from mri3d.bundle import DENOISING_BUNDLE, find_bundle
-    from mri3d.denoise import denoise as run
+    from mri3d.commands.denoise import denoise as run
 
     root = find_bundle(bundle or DENOISING_BUNDLE)
     count, failures = run(source, root, output, sigma, device, modalities, overwrite)
@@ -464,7 +464,7 @@ def denoise(
 @device_option
 def demo(output: Path, device: str) -> None:
     """Make a few volumes, one with a lesion, and find it with the shipped bundle."""
-    from mri3d.demo import run
+    from mri3d.commands.demo import run
 
     _say(run(output, device))
 

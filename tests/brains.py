@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mri3d.bundle import ANATOMY_BUNDLE, find_bundle
-from mri3d.demo import sample
+from mri3d.commands.demo import sample
 from mri3d.grid import Grid
 from mri3d.transforms.lesion import lesion_shape, with_lesion
 from mri3d.volumes.anatomy import Anatomy

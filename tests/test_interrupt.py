@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mri3d import demo
 from mri3d.cli import main
+from mri3d.commands import demo
 from mri3d.reporting.table import read_results
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti

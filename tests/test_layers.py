@@ -28,25 +28,12 @@ LAYERS = {
     "recipe": 5,
     "bundle": 5,
     "workflow": 6,
-    "preflight": 7,
-    "check": 8,
-    "study": 7,
-    "objective": 7,
-    "detect": 8,
-    "slices": 8,
-    "denoise": 8,
-    "detector": 8,
-    "train": 8,
-    "controls": 8,
-    "evaluate": 8,
-    "demo": 9,
-    "tune": 9,
-    "inspection": 9,
-    "cli": 10,
-    "serving": 10,
+    "detector": 7,
+    "search": 7,
+    "commands": 8,
+    "serving": 9,
+    "cli": 9,
 }
-# who may import whom in one layer
-SIBLINGS = {("controls", "train")}
 
 # Each takes seconds to load, or loads one that does.
 HEAVY = {"torch", "monai", "ignite", "deepbet"}
@@ -140,7 +127,7 @@ def upward(sources: Sources) -> list[str]:
 
 
 def _allowed(importer: str, imported: str) -> bool:
-    if importer == imported or (importer, imported) in SIBLINGS:
+    if importer == imported:
         return True
     return imported in LAYERS and LAYERS[imported] < LAYERS.get(importer, 0)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mri3d import demo
 from mri3d.cli import main
-from mri3d.detect import Summary
+from mri3d.commands import demo
+from mri3d.commands.detect import Summary
 from mri3d.errors import Mri3dError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mri3d import detect
+from mri3d.commands import detect
 
 
 def row(decision: str | None, warnings: str | None = None) -> dict[str, str | None]:

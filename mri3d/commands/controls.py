@@ -14,12 +14,12 @@ from monai.utils import set_determinism
 
 from mri3d import recipe as recipes
 from mri3d.bundle import CONTROLS, FOLDS, INITIAL, SPLIT, weights_of
+from mri3d.commands.preflight import Training, known_to, tell_of_known
+from mri3d.commands.train import begun, clear, finish, open_training, refuse_if_there
 from mri3d.errors import UsageError
-from mri3d.preflight import Training, known_to, tell_of_known
 from mri3d.recipe import literal
 from mri3d.scoring.calibrate import MIN_SUBJECTS, Calibrator, HealthyResidual
 from mri3d.scoring.calibration import Calibration
-from mri3d.train import begun, clear, finish, open_training, refuse_if_there
 from mri3d.training.split import Split, deal_folds, split_training
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.participants import read_ages
@@ -106,7 +106,7 @@ def cross_fit(task: Training) -> tuple[str, ...]:
         A line for each volume that could not be used.
 
     Raises:
-        UsageError: see :func:`mri3d.train.train`; fewer people than folds.
+        UsageError: see :func:`mri3d.commands.train.train`; fewer people than folds.
     """
     with begun(task):
         _keep_number(task)

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from mri3d.cli import main
+from mri3d.commands.slices import put_back
 from mri3d.errors import UsageError
-from mri3d.slices import put_back
 from tests.helpers import head, head_grid, write_nifti
 
 GRID = head_grid("LPS", (3.0, 3.0, 4.0), 9.0)

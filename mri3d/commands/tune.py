@@ -18,18 +18,18 @@ from monai.utils import set_determinism
 
 from mri3d import recipe as recipes
 from mri3d.bundle import SPLIT
+from mri3d.commands.preflight import Training, asked, check, check_settings
+from mri3d.commands.train import open_training
 from mri3d.errors import Mri3dError, UsageError
-from mri3d.objective import OBJECTIVES, Objective
-from mri3d.preflight import Training, asked, check, check_settings
 from mri3d.recipe import DEFAULT_RECIPE, literal
 from mri3d.reporting.study_files import draw_history, draw_importance, write_trials
-from mri3d.study import Claim, Study
-from mri3d.train import open_training
+from mri3d.search.objective import OBJECTIVES, Objective
+from mri3d.search.space import Choice, Range, Space, parse_space
+from mri3d.search.study import Claim, Study
+from mri3d.search.watch import Watch
 from mri3d.training.checkpoint import CHECKPOINT
 from mri3d.training.prepare import Prepared
-from mri3d.training.search import Choice, Range, Space, parse_space
 from mri3d.training.split import Split
-from mri3d.training.watch import Watch
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.lock import Lock
@@ -70,7 +70,7 @@ def tune(task: Training, trials: int, objective: str) -> Summary:
     Args:
         task: what is to be trained, with the study's folder as ``root``; ``existing`` is ``refuse`` or ``resume``.
         trials: how many trials the study is to have, those of earlier and other processes included.
-        objective: ``lesions`` or ``reconstruction``, see :mod:`mri3d.objective`.
+        objective: ``lesions`` or ``reconstruction``, see :mod:`mri3d.search.objective`.
 
     Raises:
         UsageError: the recipe has no search section or one that does not fit, data or settings cannot be trained with,

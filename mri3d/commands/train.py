@@ -13,8 +13,8 @@ from monai.bundle import ConfigWorkflow
 
 from mri3d import recipe as recipes
 from mri3d.bundle import CONTROLS, FOLDS, INITIAL, SPLIT, weights_of
+from mri3d.commands.preflight import Training, asked, check, refuse_another
 from mri3d.errors import Mri3dError, UsageError
-from mri3d.preflight import Training, asked, check, refuse_another
 from mri3d.recipe import DEFAULT_RECIPE, literal
 from mri3d.training.checkpoint import CHECKPOINT
 from mri3d.workflow import open_workflow, pick_device, plain_errors, set_device

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from mri3d import check as module
 from mri3d.cli import main
+from mri3d.commands import check as module
 from mri3d.grid import Grid
 from mri3d.transforms import processes
 from tests.brains import CENTRE, FOV, brain_on

@@ -198,7 +198,7 @@ def test_monai_verifies_and_exports(bundle, tmp_path):
 
 def test_metadata_fits_monais_schema(bundle, tmp_path):
     """The schema stands at the path, so that nothing is downloaded."""
-    schema = Path(__file__).parent / "data" / "metadata_schema.json"
+    schema = Path(__file__).parents[1] / "data" / "metadata_schema.json"
     verify_metadata(meta_file=str(bundle / "configs" / "metadata.json"), filepath=str(schema))
 
 

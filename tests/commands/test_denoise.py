@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from scipy import ndimage
 
-from mri3d import denoise as module
 from mri3d.bundle import DENOISING_BUNDLE, find_bundle
 from mri3d.cli import main
-from mri3d.denoise import Denoiser, denoise
+from mri3d.commands import denoise as module
+from mri3d.commands.denoise import Denoiser, denoise
 from mri3d.errors import BundleError
 from mri3d.recipe import build
 from mri3d.volumes.volume import Volume

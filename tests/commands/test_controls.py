@@ -128,8 +128,8 @@ def test_a_bundle_is_not_made_from_itself(bundle: Path, healthy: Path, words: li
 def test_weights_that_know_those_they_are_calibrated_on_are_told_of(
     bundle: Path, healthy: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from mri3d import controls
-    from mri3d import train as training
+    from mri3d.commands import controls
+    from mri3d.commands import train as training
 
     def stop(*_: object, **__: object) -> None:
         raise UsageError("here", "to get this far", "it did", "No more")
@@ -182,7 +182,7 @@ def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_ha
 def test_folds_go_on_after_a_kill_without_training_a_finished_fold_again(
     healthy: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from mri3d import controls
+    from mri3d.commands import controls
 
     root, done, whole = tmp_path / "folds", [], controls._out_of_fold
 
@@ -247,7 +247,7 @@ def test_started_from_a_bundle_the_recipe_is_the_bundle_s_own(healthy: Path, wor
 def test_a_fold_is_not_taken_for_that_of_another_recipe_or_other_images(
     healthy: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from mri3d import controls
+    from mri3d.commands import controls
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

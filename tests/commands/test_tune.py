@@ -21,17 +21,17 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mri3d import study as studies
-from mri3d import tune as tuning
 from mri3d.cli import main
+from mri3d.commands import tune as tuning
 from mri3d.errors import UsageError
-from mri3d.objective import OBJECTIVES, Lesions, Reconstruction
 from mri3d.recipe import merge, recipes, search_of, with_settings
 from mri3d.resources import configs_dir
-from mri3d.study import Study
+from mri3d.search import study as studies
+from mri3d.search.objective import OBJECTIVES, Lesions, Reconstruction
+from mri3d.search.space import Choice, Range, parse_space
+from mri3d.search.study import Study
 from mri3d.training.history import read_history
 from mri3d.training.prepare import LoadPrepared, Prepared
-from mri3d.training.search import Choice, Range, parse_space
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mri3d.bundle import ANATOMY_BUNDLE, DEFAULT_BUNDLE, find_bundle
-from mri3d.detect import detect
+from mri3d.commands.detect import detect
 from mri3d.errors import Mri3dError
 from mri3d.grid import Affine, Grid
 from mri3d.reporting.names import REPORT, RUN, TABLE, clear

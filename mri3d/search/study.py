@@ -16,7 +16,7 @@ from sqlalchemy import URL
 
 from mri3d.errors import UsageError
 from mri3d.reporting.study_files import Outcome
-from mri3d.training.search import Space
+from mri3d.search.space import Space
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.lock import Lock
 

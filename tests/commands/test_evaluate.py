@@ -266,7 +266,7 @@ def test_an_evaluation_that_was_interrupted_can_be_replaced(study, tmp_path, mon
 
     words = ("--truth", study / "truth", "-o", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("mri3d.evaluate.draw_figures", interrupted)
+        patch.setattr("mri3d.commands.evaluate.draw_figures", interrupted)
         assert run(study / "maps", *words).exit_code == 130
     assert run(study / "maps", *words, "--overwrite").exit_code == 0
 

@@ -1,0 +1,1 @@
+"""What each of the commands does, callable from Python as well."""

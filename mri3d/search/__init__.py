@@ -1,0 +1,1 @@
+"""A search for settings: its space, its trials, what it makes better."""
