@@ -6,7 +6,8 @@ HEALTHY is the data set the bundles were trained on, all with one split. Its tes
 it is, with a clear and with a subtle lesion, put into the raw whole-head volume before any preprocessing. FOLDER is a
 BIDS or BraTS data set with lesion masks, scored beside. Every case is brought onto the model grid once and scored by
 all bundles; thresholds are those the bundles hold, from calibration participants alone. Differences are to the first
-bundle. OUT gets ``metrics.json``, ``table.md`` and pictures of the last bundle's best, median and worst cases.
+bundle. OUT gets ``metrics.json``, ``table.md`` and pictures of the last bundle's best, median and worst cases;
+``benchmarks.detection_page`` makes a page of one or several ``metrics.json``.
 
 Choices are made with ``--part validation``; the test participants are for the end.
 """
@@ -30,18 +31,18 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from benchmarks.detection_page import tables
 from benchmarks.simulated_lesions import Case, choose_shapes, lesion_on_source, paste_lesion, plan
 from mri3d.bundle import find_bundle
 from mri3d.detector import Detector
 from mri3d.evaluation import cohort, subjects
 from mri3d.evaluation.bootstrap import Estimate, average
 from mri3d.grid import Affine
-from mri3d.recipe import config_of
+from mri3d.recipe import config_of, record_of
 from mri3d.reporting.compared_figure import Compared, draw_compared
 from mri3d.reporting.panels import Overlay
 from mri3d.reporting.subject_figure import draw_subject
 from mri3d.reporting.subject_files import template_on
-from mri3d.scoring.calibrate import TAIL
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.detection import Detection
 from mri3d.volumes.alignment import align, load_template
@@ -54,14 +55,6 @@ from mri3d.volumes.truth import Who, find_truths, read_mask
 from mri3d.volumes.volume import Volume
 
 KINDS = {"clear": ("clear",), "subtle": ("subtle_bright", "subtle_dark")}
-COLUMNS = {
-    "voxel_ap": "voxel AP",
-    "voxel_ap_small": "AP under 5 ml",
-    "dice_best": "best Dice (label-chosen)",
-    "dice_normals": "Dice at the threshold of normals",
-    "subject_auroc": "subject AUROC",
-    "difference": "AP less the first's",
-}
 REPLICATES_SEED = 0
 CASES_A_SUBJECT = 3
 """Clean, clear and subtle, one after the other: a process that takes all three places the subject once."""
@@ -276,31 +269,6 @@ def of_healthy(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], bundles
     return found
 
 
-def table(measured: Mapping[str, Any], healthy: Mapping[str, Mapping[str, Any]]) -> str:
-    """The metrics as Markdown tables with intervals: lesions, then healthy scans."""
-    lines = [f"| lesions | detector | {' | '.join(COLUMNS.values())} |", f"|{' --- |' * (len(COLUMNS) + 2)}"]
-    for kind, of_bundle in measured.items():
-        for name, metrics in of_bundle.items():
-            values = {**metrics, "difference": metrics.get("differences", {}).get("voxel_ap")}
-            lines.append(f"| {kind} | {name} | {' | '.join(_cell(values.get(column)) for column in COLUMNS)} |")
-    heads = ("detector", "% of healthy voxels above the 99 % threshold", "the 99.5 %", "the 99.9 %")
-    heads += ("false-positive ml a healthy scan", "p-values uniform? KS, p", "seconds a scan")
-    lines += ["", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    for name, of in healthy.items():
-        cells = [_cell(of[f"exceedance_{share}"], 100) for share in TAIL]
-        uniform = f"{of['p_values']['kolmogorov_smirnov']:.2f}, {of['p_values']['p']:.2f}"
-        cells += [_cell(of["false_positive_ml"]), uniform, f"{measured['clear'][name]['seconds']:.1f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(estimate: Estimate | None, factor: float = 1.0) -> str:
-    if estimate is None:
-        return ""
-    low, high = estimate.ci95 or (float("nan"), float("nan"))
-    return f"{factor * estimate.value:.2f} ({factor * low:.2f} to {factor * high:.2f})"
-
-
 def draw_examples(jobs: Sequence[Job], results: Sequence[Sequence[Scored]], threshold: float, folder: Path) -> None:
     """Pictures of the last bundle's best, median and worst lesion of each kind, by Dice at the threshold."""
     for kind, members in groups(jobs).items():
@@ -354,6 +322,17 @@ def people_of(bundles: Sequence[str], part: str) -> list[str]:
     return list(splits[0][part])
 
 
+def about(bundle: Path) -> dict[str, Any]:
+    """How a detector was made: recipe, seed, epochs of its training, if it has any, and number of learnt weights."""
+    config, network = config_of(bundle, "train"), Detector.load(bundle, device="cpu").network
+    return {
+        "recipe": record_of(bundle)["recipe"],
+        "seed": config["seed"],
+        "epochs": config["training"].get("epochs"),
+        "weights": sum(parameter.numel() for parameter in network.parameters()),
+    }
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -372,8 +351,6 @@ def main() -> None:
     jobs = simulated_jobs(bundles, words.healthy, words.shapes, people, words.seed)
     jobs += [job for folder in words.data for job in real_jobs(bundles, folder)]
     results = run(jobs)
-    measured = measure(jobs, results, bundles)
-    healthy = of_healthy(jobs, results, bundles)
     cases = [
         {"subject": job.case.subject, "kind": job.case.lesion.kind if job.case.lesion else "as it is",
          "lesion_ml": scored[0].lesion_ml,
@@ -381,14 +358,15 @@ def main() -> None:
             for bundle, of in zip(bundles, scored, strict=True)}}
         for job, scored in zip(jobs, results, strict=True)
     ]  # fmt: skip
-    words.output.mkdir(parents=True, exist_ok=True)
-    write_json(
-        words.output / "metrics.json",
-        plain({"simulated": "stroke-shaped lesions in healthy heads", "part": words.part, "people": len(people),
-                "seed": words.seed, "metrics": measured, "healthy": healthy, "cases": cases}),
+    measured = plain(
+        {"simulated": "stroke-shaped lesions in healthy heads", "part": words.part, "people": len(people),
+         "seed": words.seed, "detectors": {_name(bundle): about(Path(bundle)) for bundle in bundles},
+         "metrics": measure(jobs, results, bundles), "healthy": of_healthy(jobs, results, bundles), "cases": cases}
     )  # fmt: skip
-    write_text(words.output / "table.md", table(measured, healthy))
-    print(table(measured, healthy))
+    words.output.mkdir(parents=True, exist_ok=True)
+    write_json(words.output / "metrics.json", measured)
+    write_text(words.output / "table.md", tables(measured))
+    print(tables(measured))
     draw_examples(jobs, results, _calibration(bundles[-1]).voxel_threshold, words.output / "pictures")
 
 
