@@ -152,9 +152,10 @@ def ours(noisy: Noisy, denoiser: Denoiser) -> FloatArray:
     return denoiser(noisy.volume).data
 
 
+REFERENCE = "Gaussian, best width"
 METHODS: Mapping[str, Method] = {
     "noisy input": noisy_input,
-    "Gaussian, best width": gaussian,
+    REFERENCE: gaussian,
     "non-local means, sigma given": non_local_means,
     "curvature flow, best steps": curvature_flow,
     "mri3d, sigma given": ours_told,
@@ -280,19 +281,26 @@ def _one_thread() -> None:
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Means over subjects with 95 % intervals, a row for each kind of noise, level and method."""
+    """Means over subjects with 95 % intervals, a row for each kind of noise, level and method.
+
+    ``psnr_gained`` is paired: over the best Gaussian filter of the same head and noise.
+    """
     rows = []
     for method in METHODS:
         for kind in KINDS:
             for level in LEVELS:
-                own = [row for of in results for row in of["noise"]
-                       if (row["kind"], row["level"], row["method"]) == (kind, level, method)]  # fmt: skip
-                means = {
-                    name: average([row[name] for row in own]).as_dict()
-                    for name in ("psnr", "ssim", "estimate", "seconds")
-                }
+                own, gaussians = (_of(results, kind, level, name) for name in (method, REFERENCE))
+                means = {name: average(own[name]).as_dict() for name in ("psnr", "ssim", "estimate", "seconds")}
+                means["psnr_gained"] = average(np.subtract(own["psnr"], gaussians["psnr"]).tolist()).as_dict()
                 rows.append({"kind": kind, "level": level, "method": method, **means})
     return rows
+
+
+def _of(results: Sequence[Mapping[str, Any]], kind: str, level: float, method: str) -> dict[str, list[float]]:
+    """What was measured of a method under one noise, by name, in the order of the subjects."""
+    own = [row for of in results for row in of["noise"]
+           if (row["kind"], row["level"], row["method"]) == (kind, level, method)]  # fmt: skip
+    return {name: [row[name] for row in own] for name in ("psnr", "ssim", "estimate", "seconds")}
 
 
 def kept(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -308,7 +316,7 @@ def kept(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], contrasts: Mapping[str, Mapping[str, Any]]) -> str:
-    """One Markdown table: PSNR and SSIM by noise, contrast kept, seconds."""
+    """One Markdown table: PSNR and SSIM by noise, contrast kept, seconds; then dB over the best Gaussian."""
     noises = [(kind, level) for kind in KINDS for level in LEVELS]
     heads = [f"{kind.capitalize()} {level:.0%}" for kind, level in noises]
     heads += [f"contrast kept, {name} lesions, %" for name in contrasts] + ["seconds"]
@@ -319,6 +327,10 @@ def table(rows: Sequence[Mapping[str, Any]], contrasts: Mapping[str, Mapping[str
         cells += [_cell(of[method], 0) for of in contrasts.values()]
         cells.append(f"{np.mean([row['seconds']['value'] for row in own.values()]):.1f}")
         lines.append(f"| {method} | {' | '.join(cells)} |")
+    for method in ("mri3d, sigma given", "mri3d, sigma estimated"):
+        own = {(row["kind"], row["level"]): row for row in rows if row["method"] == method}
+        cells = [_cell(own[noise]["psnr_gained"], 2) for noise in noises] + [""] * (len(contrasts) + 1)
+        lines.append(f"| dB over the best Gaussian, paired: {method} | {' | '.join(cells)} |")
     last = {(row["kind"], row["level"]): row for row in rows if row["method"] == "noisy input"}
     cells = [_cell(last[noise]["estimate"], 2) for noise in noises] + [""] * (len(contrasts) + 1)
     return "\n".join([*lines, f"| estimated sigma over the true one | {' | '.join(cells)} |"]) + "\n"
