@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mri3d.scoring.calibrate import TAIL
+from mri3d.scoring.calibrate import TAIL_SHARES
 from mri3d.volumes.atomic import write_text
 
 ABOUT = {
@@ -96,7 +96,7 @@ def tables(run: Mapping[str, Any]) -> str:
 
 
 def _healthy(run: Mapping[str, Any]) -> list[str]:
-    heads = ["detector", *(f"% of healthy voxels above the {100 * share:g} % threshold" for share in TAIL)]
+    heads = ["detector", *(f"% of healthy voxels above the {100 * share:g} % threshold" for share in TAIL_SHARES)]
     heads += ["false-positive ml a healthy scan", "p-values uniform? KS, p", "seconds a scan"]
     rows = []
     for name, of in run["healthy"].items():
@@ -104,7 +104,7 @@ def _healthy(run: Mapping[str, Any]) -> list[str]:
         rows.append(
             [
                 name,
-                *(_cell(of[f"exceedance_{share}"], 100) for share in TAIL),
+                *(_cell(of[f"exceedance_{share}"], 100) for share in TAIL_SHARES),
                 _cell(of["false_positive_ml"]),
                 f"{p_values['kolmogorov_smirnov']:.2f}, {p_values['p']:.2f}",
                 f"{seconds:.1f}",
@@ -164,8 +164,9 @@ Measured by `python -m benchmarks.detection`, written by `python -m benchmarks.d
 
 {healthy}
 
-Conformal p-values should be uniform on healthy people; KS is the Kolmogorov-Smirnov distance from that, p its p-value.
-They come in steps of {resolution}.
+Conformal p-values of healthy people should be uniform, which they are where scores of test and calibration people have
+one distribution. KS is the Kolmogorov-Smirnov distance of these two sets of scores and p that of the two-sample test,
+which minds that all p-values share one calibration set. P-values come in steps of {resolution}.
 """
 
 

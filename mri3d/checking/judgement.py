@@ -35,7 +35,7 @@ def judge(facts: Sequence[Facts], people: Collection[str] | None = None) -> tupl
     errors = [error for each in facts if (error := first_error(each)) is not None]
     unfit = {error.subject for error in errors}
     sound = [each for each in facts if each.subject.key not in unfit]
-    stored = [each for each in facts if each.stored is not None and not each.stored.labels]
+    stored = _stored(facts)
     found: list[Finding] = [*errors, *duplicates(stored)]
     for each in sound:
         found += [note for rule in NOTES for note in rule(each)]
@@ -47,11 +47,16 @@ def judge(facts: Sequence[Facts], people: Collection[str] | None = None) -> tupl
     return (*found, *participants(facts, people))
 
 
+def _stored(facts: Sequence[Facts]) -> list[Facts]:
+    """The images that could be read."""
+    return [each for each in facts if each.stored is not None and not each.stored.labels]
+
+
 def unsaid(facts: Sequence[Facts]) -> tuple[str, ...]:
     """What the volumes are too few to be judged by, whole sentences."""
     told = []
-    if len(facts) < MIN_REST:
-        told.append(f"Orientations and voxel sizes are compared from {MIN_REST} volumes on.")
+    if len(_stored(facts)) < MIN_REST:
+        told.append(f"Orientations and voxel sizes are compared from {MIN_REST} images on.")
     measured = sum(each.brain is not None and first_error(each) is None for each in facts)
     if measured < MIN_COMPARED:
         words = f"Brain volumes and intensities are compared from {MIN_COMPARED} sound volumes on"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +12,11 @@ from mri3d import __version__
 from mri3d.checking.facts import Facts, examine
 from mri3d.checking.finding import Finding
 from mri3d.checking.judgement import judge, unsaid
-from mri3d.errors import UsageError
 from mri3d.reporting.check_page import write_check_page
 from mri3d.reporting.check_table import COLUMNS, counts, in_brief, in_words, row_of, severity_of, summary
 from mri3d.reporting.contact_sheet import Cell, Pixels, sheet_name, thumbnail, write_sheets
 from mri3d.reporting.names import REPORT
-from mri3d.reporting.names import TABLE as RESULTS
+from mri3d.reporting.ownership import PageFolder, writable
 from mri3d.reporting.table import write_table
 from mri3d.transforms.processes import in_processes
 from mri3d.volumes.atomic import write_json
@@ -76,7 +74,7 @@ def check(source: Path, output: Path | None = None, device: str = "auto", overwr
     place = pick_device(device)
     found = discover(source)
     if output is not None:
-        _check_output(output, overwrite)
+        _folder(output).refuse_standing(overwrite)
     dataset = _Examination(found.subjects, str(place))
     examined = list(in_processes(dataset, len(found.subjects), place, "check"))
     facts = tuple(each for each, _ in examined)
@@ -108,22 +106,22 @@ def _write(checked: Checked, output: Path) -> None:
     total, told = counts(checked.facts, checked.findings), summary(checked.facts, checked.found.skipped)
     rows = [row_of(facts, checked.findings, root) for facts in checked.facts]
     made = {
-        "made": {"mri3d": __version__, "input": str(source)},
+        "made": {"command": "check", "mri3d": __version__, "input": str(source)},
         "summary": told,
         "remarks": checked.remarks,
         "findings": [asdict(finding) for finding in checked.findings],
         "skipped": [{"path": str(skipped.path), "reason": skipped.reason} for skipped in checked.found.skipped],
     }
-    try:
-        _clear(output)
-        # the JSON tells whose the folder is, so it comes first
+    with writable(output):
+        _folder(output).clear()
         write_json(output / JSON, made)
         write_table(output / TABLE, rows, COLUMNS)
         sheets = write_sheets(output, f"{source.name or source} \N{MIDDLE DOT} {total}", _cells(checked))
         write_check_page(output / REPORT, total, told, checked.findings, rows, checked.remarks, sheets)
-    except OSError as error:
-        remedy = "Mend permissions and free space, and check again"
-        raise UsageError(output, "a folder that can be written to", str(error), remedy) from error
+
+
+def _folder(output: Path) -> PageFolder:
+    return PageFolder(output, "check", JSON, (TABLE, REPORT, sheet_name(1), "contact_sheet-*.png"))
 
 
 def _cells(checked: Checked) -> list[Cell]:
@@ -136,33 +134,3 @@ def _cells(checked: Checked) -> list[Cell]:
         cause = f"no picture: {facts.error.found}" if facts.error is not None and picture is None else ""
         cells.append(Cell(name, severity_of(own), flags, cause or in_brief(facts), picture))
     return cells
-
-
-def _sheets(output: Path) -> list[Path]:
-    return [output / sheet_name(1), *sorted(output.glob("contact_sheet-*.png"))]
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Refuse to replace an earlier check unasked, and files of others always."""
-    names = [RESULTS, JSON, TABLE, REPORT, *(path.name for path in _sheets(output))]
-    standing = [name for name in names if (output / name).exists()]
-    if RESULTS in standing or (standing and not _is_ours(output)):
-        expected = "an empty folder or an earlier check"
-        raise UsageError(output, expected, f"{standing[0]} of another origin", "Choose another folder")
-    if standing and not overwrite:
-        raise UsageError(output, "a folder without results", "an earlier check", "Use --overwrite")
-
-
-def _is_ours(output: Path) -> bool:
-    try:
-        made = json.loads((output / JSON).read_text(encoding="utf-8"))
-        return "mri3d" in made["made"] and "findings" in made
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
-
-
-def _clear(output: Path) -> None:
-    """Take away an earlier check, so that none of its pages is taken for a new one's."""
-    if _is_ours(output):
-        for path in (*_sheets(output), output / TABLE, output / REPORT, output / JSON):
-            path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from mri3d.errors import BundleError, Mri3dError, UsageError
 from mri3d.models.noise import noise_level, object_threshold
 from mri3d.recipe import config_of
 from mri3d.reporting.names import path_of
-from mri3d.reporting.output import check_inside, is_ours
+from mri3d.reporting.ownership import check_inside, refuse_standing, writable
 from mri3d.reporting.subject_files import versions
 from mri3d.transforms.intensity import scale_of
 from mri3d.volumes.atomic import write_json
@@ -182,15 +182,13 @@ def denoise(
         raise UsageError("--sigma", expected, str(root), "Leave --sigma out, or use another bundle")
     failures = []
     for subject in tqdm(subjects, desc="denoise", unit="volume"):
-        try:
-            _write(subject, denoiser, sigma, describe(root), output)
-        except Mri3dError as error:
-            failures.append(str(error))
-            for ending in (SIDECAR, IMAGE):
-                path_of(output, subject.key, ending).unlink(missing_ok=True)
-        except OSError as error:
-            remedy = "Mend permissions and free space, then use --overwrite"
-            raise UsageError(output, "a folder that can be written to", str(error), remedy) from error
+        with writable(output, "Mend permissions and free space, then use --overwrite"):
+            try:
+                _write(subject, denoiser, sigma, describe(root), output)
+            except Mri3dError as error:
+                failures.append(str(error))
+                for ending in (IMAGE, SIDECAR):
+                    path_of(output, subject.key, ending).unlink(missing_ok=True)
     return len(subjects) - len(failures), failures
 
 
@@ -206,11 +204,7 @@ def _pending(subjects: Iterable[Subject], output: Path, overwrite: bool) -> list
     check_inside(output, pending)
     for subject in pending:
         image, sidecar = (path_of(output, subject.key, ending) for ending in (IMAGE, SIDECAR))
-        standing = next((path for path in (image, sidecar) if os.path.lexists(path)), None)
-        if standing is not None and not overwrite:
-            raise UsageError(standing, "no file there yet", "one", "Use --overwrite, or name another folder")
-        if os.path.lexists(sidecar) and not is_ours(sidecar):
-            raise UsageError(sidecar, "a file of mri3d", "one that it did not write", "Choose another output folder")
+        refuse_standing([image], sidecar, overwrite)
     return pending
 
 
@@ -220,7 +214,6 @@ def _write(
     start = time.perf_counter()
     volume = read_volume(subject.reference)
     result = denoiser(volume, sigma)
-    write_map(path_of(output, subject.key, IMAGE), result.data, volume, "mri3d denoised")
     origin = "estimated" if sigma is None else "given"
     made: dict[str, Any] = {
         "source": str(subject.reference.resolve()),
@@ -233,4 +226,8 @@ def _write(
         "bundle": dict(bundle),
         "versions": versions(),
     }
+    # the sidecar tells whose the image is: it stands before it, and never beside one of an earlier run
+    image = path_of(output, subject.key, IMAGE)
+    image.unlink(missing_ok=True)
     write_json(path_of(output, subject.key, SIDECAR), made)
+    write_map(image, result.data, volume, "mri3d denoised")

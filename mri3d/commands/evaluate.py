@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from mri3d.reporting.compared_figure import Compared, draw_compared
 from mri3d.reporting.evaluation_figures import draw_figures
 from mri3d.reporting.evaluation_page import METRICS, counts, write_evaluation_page
 from mri3d.reporting.names import REPORT
-from mri3d.reporting.names import TABLE as RESULTS
+from mri3d.reporting.ownership import PageFolder, writable
 from mri3d.reporting.panels import Overlay
 from mri3d.reporting.results import Result, Results, read_folder
 from mri3d.volumes.atomic import atomic_write, write_json
@@ -100,7 +99,8 @@ def evaluate(
         UsageError: the folders or the truth cannot be used, results stand there already, or nobody could be evaluated.
     """
     output = Path(output)
-    _check_output(output, overwrite)
+    folder = PageFolder(output, "evaluate", JSON, (TABLE, REPORT, f"{FIGURES}/*.png"))
+    folder.refuse_standing(overwrite)
     results = read_folder(Path(maps))
     others = {str(folder): read_folder(Path(folder)) for folder in compare}
     truths = _truths_of(results, None if truth is None else Path(truth))
@@ -119,14 +119,15 @@ def evaluate(
         metrics["difference"] = differences
     rows = _rows(ours, truths, errors)
     made = _made(results, truth)
-    _clear(output)
-    write_json(output / JSON, {**_plain(metrics), "made": made})  # first: it tells whose the folder is
-    figures = draw_figures(
-        list(ours.scans.values()), metrics, rows, results.voxel_threshold, results.thresholds, output / FIGURES
-    )
-    cases = _draw_cases(ours, truths.known, rows, output / FIGURES)
-    _write_rows(output / TABLE, rows)
-    write_evaluation_page(output / REPORT, metrics, rows, figures, cases, made)
+    with writable(output):
+        folder.clear()
+        write_json(output / JSON, {**_plain(metrics), "made": made})
+        figures = draw_figures(
+            list(ours.scans.values()), metrics, rows, results.voxel_threshold, results.thresholds, output / FIGURES
+        )
+        cases = _draw_cases(ours, truths.known, rows, output / FIGURES)
+        _write_rows(output / TABLE, rows)
+        write_evaluation_page(output / REPORT, metrics, rows, figures, cases, made)
     return Outcome(_in_words(metrics), tuple(f"{key}: {error}" for key, error in errors.items()))
 
 
@@ -270,6 +271,7 @@ def _compared(result: Result, mask: Path, words: str) -> Compared:
 
 def _made(results: Results, truth: Path | str | None) -> dict[str, Any]:
     said: dict[str, Any] = {
+        "command": "evaluate",
         "maps": str(results.root),
         "truth": "none: all subjects are healthy" if truth is None else str(truth),
         "bundle": dict(results.bundle),
@@ -309,27 +311,3 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else "" if cell is None else cell for cell in cells])
     with atomic_write(path) as temporary:
         temporary.write_bytes(text.getvalue().encode("utf-8", errors="backslashreplace"))
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Refuse to replace an earlier evaluation unasked, and files of others always, such as the report of maps."""
-    standing = [name for name in (RESULTS, JSON, TABLE, REPORT, FIGURES) if (output / name).exists()]
-    if RESULTS in standing or (standing and not _is_ours(output)):
-        found = f"{standing[0]} of another origin"
-        raise UsageError(output, "an empty folder or an earlier evaluation", found, "Choose another folder")
-    if standing and not overwrite:
-        raise UsageError(output, "a folder without results", "an earlier evaluation", "Use --overwrite")
-
-
-def _is_ours(output: Path) -> bool:
-    try:
-        return "made" in json.loads((output / JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _clear(output: Path) -> None:
-    """Take away an earlier evaluation, so that none of its figures is taken for a new one."""
-    if _is_ours(output):
-        for path in (*(output / FIGURES).glob("*.png"), output / TABLE, output / REPORT, output / JSON):
-            path.unlink(missing_ok=True)

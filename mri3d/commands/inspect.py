@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -44,6 +42,7 @@ from mri3d.reporting.inspection_page import (
     traversal_words,
     write_inspection_page,
 )
+from mri3d.reporting.ownership import PageFolder, writable
 from mri3d.reporting.reconstruction_figure import Side, draw_reconstructions
 from mri3d.reporting.subject_files import versions
 from mri3d.scoring.fidelity import fidelity
@@ -83,7 +82,8 @@ def inspect(
         BundleError: the bundle's parts do not belong together.
         Mri3dError: a volume is unfit.
     """
-    _check_output(output, overwrite)
+    folder = PageFolder(output, "inspect", NUMBERS, (PAGE, f"{FIGURES}/*.png"))
+    folder.refuse_standing(overwrite)
     detector = Detector.load(bundle, device)
     torch.manual_seed(SEED)
     with tqdm(total=5, desc="inspect", unit="step") as bar:
@@ -91,18 +91,22 @@ def inspect(
         bar.update()
         sides, given = _two_sides(detector, item, abnormal)
         bar.update()
-        _clear(output)
-        reconstruction = _draw_sides(sides, output / FIGURES)
-        bar.update()
-        parts = _look(detector, given, sides[0].detection.model.grid, output / FIGURES)
-        bar.update()
-        found = Inspection(
-            bundle=detector.bundle["name"], volume=sides[0].detection.subject.name,
-            scans=[_scan(side) for side in sides], origin=_origin(abnormal), reconstruction=reconstruction, parts=parts,
-            made={"volume": str(volume), "abnormal": str(abnormal or "the volume with a lesion put in"),
-                  "bundle": detector.bundle, "device": str(detector.device), "seed": SEED, "versions": versions()},
-        )  # fmt: skip
-        _write(found, output)
+        made = {
+            "command": "inspect", "volume": str(volume), "abnormal": str(abnormal or "the volume with a lesion put in"),
+            "bundle": detector.bundle, "device": str(detector.device), "seed": SEED, "versions": versions(),
+        }  # fmt: skip
+        with writable(output):
+            folder.clear()
+            write_json(output / NUMBERS, {"made": made})
+            reconstruction = _draw_sides(sides, output / FIGURES)
+            bar.update()
+            parts = _look(detector, given, sides[0].detection.model.grid, output / FIGURES)
+            bar.update()
+            found = Inspection(
+                bundle=detector.bundle["name"], volume=sides[0].detection.subject.name, made=made, parts=parts,
+                scans=[_scan(side) for side in sides], origin=_origin(abnormal), reconstruction=reconstruction,
+            )  # fmt: skip
+            _write(found, output)
         bar.update()
     return found
 
@@ -350,28 +354,3 @@ def _write(found: Inspection, output: Path) -> None:
     }
     write_json(output / NUMBERS, numbers)
     write_inspection_page(output / PAGE, found)
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Refuse to replace an earlier inspection unasked, and files of others always, such as the figures of evaluate."""
-    standing = [name for name in (NUMBERS, PAGE, FIGURES) if os.path.lexists(output / name)]
-    if standing and (not _is_ours(output) or (output / FIGURES).is_symlink()):
-        found = f"{standing[-1]} of another origin"
-        raise UsageError(output, "an empty folder or an earlier inspection", found, "Choose another folder")
-    if standing and not overwrite:
-        raise UsageError(output, "a folder without results", "an earlier inspection", "Use --overwrite")
-
-
-def _is_ours(output: Path) -> bool:
-    try:
-        return "pictures" in json.loads((output / NUMBERS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _clear(output: Path) -> None:
-    """Take away an earlier inspection, so that none of its pictures is taken for a new one; claim the folder."""
-    if _is_ours(output):
-        for path in (*(output / FIGURES).glob("*.png"), output / PAGE):
-            path.unlink(missing_ok=True)
-    write_json(output / NUMBERS, {"pictures": {}})

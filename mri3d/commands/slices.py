@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from tqdm import tqdm
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.grid import Grid
 from mri3d.reporting.names import path_of
-from mri3d.reporting.output import check_inside
+from mri3d.reporting.ownership import refuse_link_out, refuse_standing, writable
+from mri3d.reporting.subject_files import versions
 from mri3d.reporting.table import write_table
 from mri3d.transforms.slicing import SliceStack, from_slices, to_slices
 from mri3d.volumes.atomic import atomic_write, write_json
@@ -22,7 +24,7 @@ from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
 from mri3d.workflow import find_subjects
 
-INDEX = "slices.csv"
+INDEX, FOLDER, RECORD, SLICES = "slices.csv", "_slices", "_slices.json", "slice_*.npy"
 COLUMNS = ("file", "subject", "participant", "slice", "x_mm", "y_mm", "z_mm", "source")
 
 
@@ -45,28 +47,74 @@ def export(source: Path, output: Path, modalities: Sequence[str], overwrite: boo
         UsageError: nothing to slice, slices that stand there already, or a link that leads out of the output.
     """
     subjects = find_subjects(source, modalities)
-    check_inside(output, subjects)
-    standing = [path for path in (output / INDEX, *output.rglob("*_slices/slice_*.npy")) if path.exists()]
-    if standing and not overwrite:
-        raise UsageError(output, "a folder without slices", standing[0].name, "Use --overwrite, or name another folder")
-    for old in standing:
-        old.unlink()
-    rows: list[dict[str, Any]] = []
-    failures = []
-    for subject in tqdm(subjects, desc="slice", unit="volume"):
-        try:
-            rows += _write(subject, to_slices(read_volume(subject.reference)), output)
-        except Mri3dError as error:
-            failures.append(str(error))
-    write_table(output / INDEX, rows, COLUMNS)
+    keys = {subject.key for subject in subjects} | set(_indexed(output / INDEX))
+    _refuse_standing(output, keys, overwrite)
+    with writable(output):
+        for key in keys:
+            _clear(output, key)
+        (output / INDEX).unlink(missing_ok=True)
+        rows: list[dict[str, Any]] = []
+        failures = []
+        for subject in tqdm(subjects, desc="slice", unit="volume"):
+            try:
+                rows += _write(subject, to_slices(read_volume(subject.reference)), output)
+            except Mri3dError as error:
+                failures.append(str(error))
+        write_table(output / INDEX, rows, COLUMNS)
     return len(rows), failures
 
 
+def _refuse_standing(output: Path, keys: Iterable[str], overwrite: bool) -> None:
+    """Refuse to replace an earlier export unasked, files of others always, and to follow links out of the output."""
+    if (output / INDEX).exists() and not overwrite:
+        raise UsageError(output / INDEX, "no file there yet", "one", "Use --overwrite, or name another folder")
+    for key in keys:
+        folder = path_of(output, key, FOLDER)
+        refuse_link_out(folder, output)
+        refuse_standing(sorted(folder.glob(SLICES)), path_of(output, key, RECORD), overwrite)
+
+
+def _indexed(index: Path) -> list[str]:
+    """Keys of the volumes whose slices an earlier export's index lists; none where there is no index.
+
+    Raises:
+        UsageError: it is none of ours.
+    """
+    if not index.exists():
+        return []
+    with index.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != COLUMNS:
+            raise UsageError(index, "a file of mri3d", "one that it did not write", "Choose another output folder")
+        return [PurePosixPath(row["file"]).parent.as_posix().removesuffix(FOLDER) for row in rows]
+
+
+def _clear(output: Path, key: str) -> None:
+    """Take away a volume's earlier slices; the record, which tells whose they are, goes last."""
+    folder = path_of(output, key, FOLDER)
+    for path in folder.glob(SLICES):
+        path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    path_of(output, key, RECORD).unlink(missing_ok=True)
+
+
 def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, Any]]:
-    """A volume's slices and record; the rows of the index."""
+    """A volume's record and slices; the rows of the index."""
+    write_json(
+        path_of(output, subject.key, RECORD),
+        {
+            "source": str(subject.reference.resolve()),
+            "grid": stack.grid.as_dict(),
+            "grid_note": "pixel [i, j] of slice k lies at affine @ [i, j, k, 1], in mm (RAS) of the source",
+            "slices": list(stack.kept),
+            "intensity": {"0": stack.scale[0], "1": stack.scale[1]},
+            "versions": versions(),
+        },
+    )
     rows = []
     for index in stack.kept:
-        path = path_of(output, subject.key, "_slices") / f"slice_{index:03}.npy"
+        path = path_of(output, subject.key, FOLDER) / f"slice_{index:03}.npy"
         with atomic_write(path) as place, place.open("wb") as file:
             np.save(file, stack.data[..., index])
         centre = stack.grid.world([(n - 1) / 2 for n in stack.grid.shape[:2]] + [index])
@@ -75,16 +123,6 @@ def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, 
              "slice": index, **{f"{axis}_mm": float(mm) for axis, mm in zip("xyz", centre, strict=True)},
              "source": str(subject.reference)}
         )  # fmt: skip
-    write_json(
-        path_of(output, subject.key, "_slices.json"),
-        {
-            "source": str(subject.reference.resolve()),
-            "grid": stack.grid.as_dict(),
-            "grid_note": "pixel [i, j] of slice k lies at affine @ [i, j, k, 1], in mm (RAS) of the source",
-            "slices": list(stack.kept),
-            "intensity": {"0": stack.scale[0], "1": stack.scale[1]},
-        },
-    )
     return rows
 
 

@@ -113,7 +113,7 @@ def finish(root: Path) -> tuple[str, ...]:
 
 def clear(root: Path) -> None:
     """Take away what a former training left, so that nothing of it is mistaken for the new one's."""
-    statistics = ("residual_mean.nii.gz", "residual_std.nii.gz", "calibration.json")
+    statistics = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json", "calibration.json")
     for name in ("model.pt", *statistics):
         (root / "models" / name).unlink(missing_ok=True)
     for name in (CHECKPOINT, "history.csv", "curve.png", "excluded.json"):

@@ -311,11 +311,12 @@ def _summary(study: Study, trials: int, runner: _Runner) -> Summary:
         lines.append(f"{trials - len(outcomes)} are still run by other processes")
     if best is not None:
         seed, name = runner.plan.keys["seed"], runner.plan.objective.name
+        modality = "" if runner.task.modalities is None else f" --modalities {','.join(runner.task.modalities)}"
         lines += [
             f"Best: trial {best.number}, {name} {best.value:.5g}, with {_told(best.values)}",
             f"Table: {root / 'trials.csv'}",
             f"Pictures: {', '.join(str(path) for path in (root / PICTURES[0], root / PICTURES[1]) if path.exists())}",
-            f"Train it: mri3d train {runner.task.source} -o BUNDLE --recipe {root / BEST} --seed {seed}",
+            f"Train it: mri3d train {runner.task.source} -o BUNDLE --recipe {root / BEST} --seed {seed}{modality}",
         ]
     unusable = () if runner.prepared is None else runner.prepared.failures
     failures = [f"{subject}: {cause}" for subject, cause in unusable]

@@ -37,11 +37,6 @@ class LatentStatistics:
         """Share of the units that are dead."""
         return float(self.dead.mean())
 
-    @property
-    def liveliest(self) -> list[int]:
-        """The units that are not dead, those that vary most first."""
-        return [int(unit) for unit in np.argsort(-self.unit_std, kind="stable") if not self.dead[unit]]
-
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {

@@ -11,7 +11,6 @@ import torch
 from monai.networks.layers.simplelayers import SkipConnection
 from torch import nn
 
-LATENT = "latent"
 """The name of the latent among the features."""
 
 

@@ -6,14 +6,14 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.reporting.names import ENDINGS, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
+from mri3d.reporting.ownership import check_inside, is_ours, writable
 from mri3d.reporting.page import write_page
 from mri3d.reporting.subject_files import origin_of, versions, write_detection
 from mri3d.reporting.table import Row, failed_row, read_results, row_of, row_of_sidecar, write_results
@@ -77,7 +77,7 @@ class OutputFolder:
 
     def save(self, detection: Detection) -> None:
         """Write a subject's files, in place of any earlier ones."""
-        with self._plain_errors():
+        with writable(self.root, "Mend permissions and free space, then use --resume"):
             write_detection(detection, self.root, self.bundle, self.settings)
 
     def record(self, case: Case, detection: Detection | None) -> None:
@@ -91,7 +91,7 @@ class OutputFolder:
         else:
             row = row_of(replace(detection, seconds=case.seconds), self.source)
         self.rows[case.subject.key] = row
-        with self._plain_errors():
+        with writable(self.root, "Mend permissions and free space, then use --resume"):
             if detection is None:
                 clear(self.root, case.subject.key)
             write_results(self.root / TABLE, self.ordered)
@@ -114,7 +114,7 @@ class OutputFolder:
             "subjects": len(rows),
             "failed": sum(row["status"] == "failed" for row in rows),
         }
-        with self._plain_errors():
+        with writable(self.root, "Mend permissions and free space, then use --resume"):
             write_results(self.root / TABLE, rows)
             write_json(self.root / RUN, run)
             write_page(self.root / REPORT, rows, run)
@@ -128,15 +128,6 @@ class OutputFolder:
         failed = sum(row["status"] == "failed" for row in self.ordered)
         if failed:
             raise SystemExit(f"mri3d: {failed} of {len(self.rows)} subjects failed; {self.root / TABLE} tells why")
-
-    @contextmanager
-    def _plain_errors(self) -> Iterator[None]:
-        """Say of a full disk or a missing permission what the user can do about it."""
-        try:
-            yield
-        except OSError as error:
-            remedy = "Mend permissions and free space, then use --resume"
-            raise UsageError(self.root, "a folder that can be written to", str(error), remedy) from error
 
     def _check_places(self) -> None:
         """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
@@ -198,27 +189,6 @@ class OutputFolder:
             return None
 
 
-def check_inside(root: Path, subjects: Iterable[Subject]) -> None:
-    """Refuse to follow a link out of an output folder, which would put results beside data that are only linked to.
-
-    Raises:
-        UsageError: a subject's place below ``root`` lies elsewhere.
-    """
-    for folder in {path_of(root, subject.key, SIDECAR).parent for subject in subjects}:
-        if not folder.resolve().is_relative_to(root.resolve()):
-            found, remedy = f"a link to {folder.resolve()}", "Choose another output folder"
-            raise UsageError(folder, "a folder within the output", found, remedy)
-
-
 def _place(path: Path) -> str:
     # Some file systems tell no capitals from small letters.
     return os.path.abspath(path).casefold()
-
-
-def is_ours(sidecar: Path) -> bool:
-    """Whether a JSON is one that mri3d wrote for a subject."""
-    try:
-        made = json.loads(sidecar.read_text(encoding="utf-8"))
-        return "mri3d" in made["versions"] and "sha256" in made["bundle"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

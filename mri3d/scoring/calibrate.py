@@ -31,7 +31,7 @@ MIN_SUBJECTS = 5
 FEW = 20
 """Below that many a warning is due."""
 
-TAIL = (0.99, 0.995, 0.999)
+TAIL_SHARES = (0.99, 0.995, 0.999)
 """Shares of healthy brain voxels whose z is kept, so that the tail can be compared with what is observed later."""
 
 
@@ -143,7 +143,7 @@ class Calibrator:
         normative.save(models)
         zscores = _zscores(normative, counts, departures)
         voxels = np.concatenate([z for scans in zscores for z in scans])
-        levels = sorted({*TAIL, self.voxel_quantile})
+        levels = sorted({*TAIL_SHARES, self.voxel_quantile})
         tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
         calibration = Calibration(
             scores=tuple(max(self.scorer.value(scan) for scan in scans) for scans in departures),

@@ -29,7 +29,7 @@ MEAN_PRIOR_SUBJECTS = 2
 FLOOR = 0.3
 """Smallest standard deviation, as a share of the brain's median."""
 
-TAIL = "residual_tail.json"
+TAIL_FILE = "residual_tail.json"
 
 Array64 = npt.NDArray[np.float64]
 
@@ -74,8 +74,9 @@ class Normative:
                 # 16 bits hold a residual to 1e-4 of its range, and half the size
                 image.set_data_dtype(np.int16)
                 nib.save(image, path)
+        (folder / TAIL_FILE).unlink(missing_ok=True)
         if self.tail is not None:
-            self.tail.save(folder / TAIL)
+            self.tail.save(folder / TAIL_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> Normative:
@@ -94,7 +95,7 @@ class Normative:
                 str(error),
                 "Train the bundle again, or restore the file",
             ) from error
-        tail = Tail.load(folder / TAIL) if (folder / TAIL).exists() else None
+        tail = Tail.load(folder / TAIL_FILE) if (folder / TAIL_FILE).exists() else None
         return cls(arrays[0], arrays[1], Grid(arrays[0].shape, mean.affine), tail)
 
 

@@ -11,7 +11,7 @@ from mri3d.scoring.detection import DECISIVE, SliceScore
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 SHARE = 0.01
-"""Share of a slice's brain voxels with the largest z, whose mean is its score: 0.2 ml of a large slice at 2 mm."""
+"""Share of a slice's brain voxels with the largest z, whose mean is its score: 0.4 ml of the largest slice at 2 mm."""
 
 LEAST = 200
 """Brain voxels from which on a slice is judged; 8 cm2 at 2 mm."""

@@ -46,7 +46,7 @@ class Tail:
 
     @cached_property
     def exponent(self) -> float:
-        """Of the power law beyond the last level, from the last tenth of the voxels below (Hill 1975)."""
+        """Of the power law beyond the last level: the slope, in logarithms, from ten times as many voxels on."""
         first = min(int(np.searchsorted(-self.shares, -10 * self.shares[-1], side="right")), len(self.levels) - 2)
         return float(np.log(self.shares[first] / self.shares[-1]) / np.log(self.levels[-1] / self.levels[first]))
 

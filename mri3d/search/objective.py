@@ -62,7 +62,8 @@ class Lesions:
 
     name = "average precision of simulated anomalies"
     direction: Literal["minimize", "maximize"] = "maximize"
-    fixed = ()
+    # they scale all voxels of a subject alike, or choose among them afterwards, which leaves their order
+    fixed = ("scorer.top_share", "scorer.standardise")
 
     def of_epoch(self, parser: ConfigParser) -> float:
         """See :class:`Objective`."""

@@ -81,7 +81,7 @@ class Study:
         self.folder, self.space, self.direction, self.seed = folder, space, direction, seed
         self._lock = Lock(folder / "locks" / "study")
         keep_to(folder, asked, resume)
-        # its own words would stand between ours
+        # its log would stand between our lines
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         url = URL.create("sqlite", database=str(folder / DATABASE)).render_as_string()
         with self._lock:
@@ -95,21 +95,22 @@ class Study:
         """The next trial to run; None where ``trials``, at most the size of the space, are done or under way."""
         with self._lock:
             self._give_back()
-            attempts = self._attempts()
-            waiting = [trial for trial in attempts if trial.state == TrialState.WAITING]
-            numbers = {_number(trial) for trial in attempts}
+            numbers = {_number(trial) for trial in self._attempts()}
+            # in the order in which Optuna hands them out, which need not be that of their numbers
+            waiting = self._study.get_trials(states=(TrialState.WAITING,))
             if not waiting and len(numbers) >= trials:
                 return None
             number = _number(waiting[0]) if waiting else max(numbers, default=0) + 1
             lock = self._lock_of(number)
-            lock.acquire(wait=60)
+            if not lock.acquire(wait=60):
+                raise UsageError(lock.path, f"trial {number} free to run", "another process at it", "Try again later")
             trial, values = self._propose(number, new=not waiting)
             for step, value in self._reported(number).items():
                 trial.report(value, step)
             return Claim(number, values, trial, lock)
 
     def _propose(self, number: int, new: bool) -> tuple[optuna.Trial, dict[str, Any]]:
-        """A trial with its values; a ``new`` one tries what none has tried: a training repeated comes to the same."""
+        """A trial with its values; a ``new`` one repeats none: training again would come to the same."""
         tried = [self.space.decode(trial.params) for trial in self._attempts()] if new else []
         seed = zlib.crc32(f"{self.seed}/{number}".encode())
         self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)

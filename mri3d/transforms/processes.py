@@ -23,7 +23,7 @@ MAX_WORKERS_GPU = 2
 
 
 def in_processes(dataset: Dataset[T], count: int, device: torch.device, description: str) -> Iterator[T]:
-    """The elements of a dataset, each made in a process of its own, in order and with a progress bar.
+    """The elements of a dataset, made in several processes, in order and with a progress bar.
 
     Args:
         dataset: of elements that are small enough to cross from process to process.

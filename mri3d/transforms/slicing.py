@@ -70,7 +70,8 @@ def to_slices(volume: Volume) -> SliceStack:
     low, high = (float(value) for value in np.percentile(canonical, PERCENTILES))
     if not low < high:  # next to nothing but background
         low, high = float(canonical.min()), float(canonical.max())
-    data = np.clip((resample(canonical, source, grid) - low) / (high - low), 0, 1).astype(np.float32)
+    # beyond the volume's edge is its darkest, whatever number that has
+    data = np.clip(resample(canonical - np.float32(low), source, grid) / (high - low), 0, 1).astype(np.float32)
     outermost = round(DROPPED * grid.shape[2])
     filled = (data > DIM).mean(axis=(0, 1)) >= FILLED
     kept = tuple(int(k) for k in np.flatnonzero(filled) if outermost <= k < grid.shape[2] - outermost)

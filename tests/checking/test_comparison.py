@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,6 +111,11 @@ def test_too_few_volumes_are_not_compared_and_that_is_said():
     assert len(unsaid(few)) == 1 and "9" in unsaid(few)[0]
     assert unsaid(many(10)) == ()
     assert len(unsaid(many(2))) == 2
+
+
+def test_label_maps_are_no_images_to_compare_with():
+    labels = [replace(facts, stored=replace(facts.stored, labels=True)) for facts in many(8)]
+    assert any("compared from 5 images on" in sentence for sentence in unsaid([*many(4), *labels]))
 
 
 def test_a_volume_with_an_error_is_no_part_of_the_comparison():

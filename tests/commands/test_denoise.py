@@ -146,6 +146,31 @@ def test_no_file_is_replaced_unless_that_is_asked_for(tmp_path: Path):
     assert "did not write" in run(source, "-o", tmp_path, "--overwrite", exit_code=2)
 
 
+def test_an_image_of_another_program_is_never_replaced(tmp_path: Path):
+    source = write_nifti(tmp_path / "sub-01_T1w.nii.gz", GRID, noisy(smooth_brain()))
+    target = tmp_path / "out" / "sub-01_T1w_denoised.nii.gz"
+    target.parent.mkdir()
+    target.write_bytes(b"another's")
+    assert "did not write" in run(source, "-o", target.parent, "--overwrite", exit_code=2)
+    assert target.read_bytes() == b"another's"
+
+
+def test_a_result_never_stands_beside_the_sidecar_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = write_nifti(tmp_path / "sub-01_T1w.nii.gz", GRID, noisy(smooth_brain()))
+    out = tmp_path / "out"
+    run(source, "-o", out, "--sigma", 10)
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mri3d.commands.denoise.write_map", killed)
+        CliRunner().invoke(main, ["denoise", str(source), "-o", str(out), "--sigma", "20", "--overwrite"])
+    assert [path.name for path in out.iterdir()] == ["sub-01_T1w_denoised.json"]
+    run(source, "-o", out, "--sigma", 20, "--overwrite")
+    assert json.loads((out / "sub-01_T1w_denoised.json").read_text())["sigma"] == 20
+
+
 def test_a_network_of_a_whole_grid_or_of_slices_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from mri3d.models.weights import save_network
     from tests.models.test_contract import network_of

@@ -17,6 +17,7 @@ from mri3d.errors import UsageError
 from tests.helpers import head, head_grid, write_nifti
 
 GRID = head_grid("LPS", (3.0, 3.0, 4.0), 9.0)
+FOREIGN = "sub-01/anat/sub-01_T1w_slices/slice_001.npy"
 
 
 @pytest.fixture
@@ -93,12 +94,51 @@ def test_slices_that_stand_there_are_kept_unless_told_otherwise(healthy: Path, t
     assert {row["participant"] for row in rows} == {"sub-01"}
 
 
-def test_slices_of_an_export_that_was_cut_off_are_no_one_s_to_delete_unasked(healthy: Path, tmp_path: Path):
-    stray = tmp_path / "out" / "a_slices" / "slice_001.npy"
-    stray.parent.mkdir(parents=True)
-    stray.write_bytes(b"mine")
-    run(healthy, "-o", tmp_path / "out", exit_code=2)
-    assert stray.read_bytes() == b"mine"
+def test_an_export_that_was_cut_off_is_replaced_only_when_told(healthy: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    run(healthy, "-o", out)
+    (out / "slices.csv").unlink()
+    next(out.rglob("*.npy")).unlink()
+    assert "Use --overwrite" in run(healthy, "-o", out, exit_code=2)
+    run(healthy, "-o", out, "--overwrite")
+    assert len(list(csv.DictReader((out / "slices.csv").open()))) == len(list(out.rglob("*.npy")))
+
+
+@pytest.mark.parametrize("name", ["slices.csv", "sub-01/anat/sub-01_T1w_slices.json", FOREIGN])
+def test_files_of_others_are_never_replaced(healthy: Path, tmp_path: Path, name: str):
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("{}")
+    assert name in run(healthy, "-o", out, "--overwrite", exit_code=2)
+    assert (out / name).read_text() == "{}"
+    assert sum(path.is_file() for path in out.rglob("*")) == 1
+
+
+def test_what_others_put_beside_slices_stays(healthy: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    run(healthy, "-o", out)
+    (out / "mine_slices").mkdir()
+    for path in (out / "mine_slices" / "slice_001.npy", out / "sub-01" / "anat" / "sub-01_T1w_slices" / "notes.txt"):
+        path.write_text("mine")
+    run(healthy, "-o", out, "--overwrite")
+    assert (out / "mine_slices" / "slice_001.npy").read_text() == "mine"
+    assert (out / "sub-01" / "anat" / "sub-01_T1w_slices" / "notes.txt").read_text() == "mine"
+
+
+def test_a_linked_folder_of_slices_is_not_followed(healthy: Path, tmp_path: Path):
+    elsewhere, place = tmp_path / "elsewhere", tmp_path / "out" / "sub-01" / "anat"
+    elsewhere.mkdir()
+    place.mkdir(parents=True)
+    (place / "sub-01_T1w_slices").symlink_to(elsewhere)
+    assert "a link to" in run(healthy, "-o", tmp_path / "out", exit_code=2)
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_told_of(healthy: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub-01").write_text("a file")
+    output = run(healthy, "-o", tmp_path / "out", exit_code=2)
+    assert "a folder that can be written to" in output and "Traceback" not in output
 
 
 def test_a_link_does_not_lead_out_of_the_output(healthy: Path, tmp_path: Path):

@@ -208,6 +208,31 @@ def test_a_trial_whose_process_died_is_tried_again_with_the_same_values_and_noth
     assert [one.number for one in other.outcomes()] == [1, 2, 3] and other.claim(3) is None
 
 
+def test_trials_that_wait_in_another_order_than_their_numbers_keep_their_values(tmp_path: Path):
+    study = study_in(tmp_path / "s")
+    first, second = study.claim(2), study.claim(2)
+    assert first is not None and second is not None
+    first.lock.release()
+    again = study.claim(2)  # trial 1 is now the younger one
+    assert again is not None and again.number == 1
+    for claim in (second, again):
+        claim.lock.release()
+    resumed = study_in(tmp_path / "s", resume=True)
+    claims = [resumed.claim(2), resumed.claim(2)]
+    assert {claim.number: claim.values for claim in claims if claim} == {1: first.values, 2: second.values}
+
+
+@pytest.mark.parametrize(("direction", "number"), [("minimize", 2), ("maximize", 3)])
+def test_the_best_trial_is_that_of_the_direction(tmp_path: Path, direction: Any, number: int):
+    study = Study(tmp_path / "s", parse_space(SEARCH), direction, 0, {}, False)
+    for value in (0.2, 0.1, 0.3):
+        claim = study.claim(3)
+        assert claim is not None
+        study.complete(claim, value)
+    best = study.best()
+    assert best is not None and best.number == number
+
+
 def test_proposals_depend_on_the_seed_and_the_results_alone(tmp_path: Path):
     first, second = study_in(tmp_path / "a"), study_in(tmp_path / "b")
     for number in range(8):

@@ -12,7 +12,6 @@ def test_dead_units_of_a_map_are_told():
     found = latent_statistics(latent)
     assert np.flatnonzero(found.dead).tolist() == [2, 4]
     assert found.dead_share == pytest.approx(0.4)
-    assert found.liveliest == [1, 0, 3]
     assert found.mean == pytest.approx(7.0, abs=0.2)
     assert found.unit_std == pytest.approx([1, 2, 0, 0.5, 0], rel=0.3, abs=1e-5)
     assert found.as_dict()["dead_units"] == [2, 4]

@@ -54,6 +54,14 @@ def test_there_and_back_a_smooth_volume_is_the_same(codes: str, degrees: float, 
     assert np.abs(back - wanted)[inner].mean() < 0.004
 
 
+@pytest.mark.parametrize("darkest", [0.0, -1000.0, 50.0])
+def test_beyond_a_volume_is_dark_whatever_number_darkness_has(darkest: float):
+    grid = head_grid("RAS", (2.0, 2.0, 2.0))
+    usual, moved = (to_slices(volume_of(head(grid) + offset, grid)) for offset in (0.0, darkest))
+    assert moved.kept == usual.kept
+    assert np.abs(moved.data - usual.data).max() < 1e-3
+
+
 def test_the_outermost_and_the_empty_are_left_out_and_all_lies_in_0_to_1():
     grid = head_grid("RAS", (2.0, 2.0, 2.0))
     data = head(grid)
