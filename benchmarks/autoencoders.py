@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from benchmarks import detection
 from mri3d.bundle import find_bundle
-from mri3d.commands.inspect import draw_variational
 from mri3d.detector import Detector
 from mri3d.evaluation.bootstrap import Estimate, average
 from mri3d.evaluation.latent import divergence, latent_statistics
@@ -33,6 +32,7 @@ from mri3d.models.autoencoder import VariationalAutoEncoder
 from mri3d.models.features import features
 from mri3d.reporting.feature_figures import Seen
 from mri3d.reporting.inspection_page import VariationalFacts, draws_words, samples_words, traversal_words
+from mri3d.reporting.network_pictures import draw_variational
 from mri3d.reporting.panels import save_png
 from mri3d.reporting.reconstruction_figure import Side, draw_reconstructions
 from mri3d.scoring.fidelity import fidelity

@@ -30,6 +30,9 @@ Measured on 25 people of IXI, 20 to 74 years old: brains of 1184 to 1738 ml, med
 farthest lies 1.8 spreads away.
 """
 
+ADULT_ML = (850.0, 2000.0)
+"""Brain volumes that need no second look where there are too few volumes to compare: see the people above."""
+
 LEAST_SPREAD = 0.05
 """Of brain volumes, as a share of the median: no group of adults is more alike."""
 
@@ -85,17 +88,19 @@ def spacings(facts: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def brain_volumes(facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Volumes whose brain is much larger or smaller than the others'."""
+    """Volumes whose brain is much larger or smaller than the others', or, among few, than adults'."""
     measured = [(each, each.brain.ml) for each in facts if each.brain is not None]
     if len(measured) < MIN_COMPARED:
-        return
-    values = np.array([ml for _, ml in measured])
-    usual = float(np.median(values))
-    spread = max(robust_spread(values), LEAST_SPREAD * usual)
+        (low, high), those = ADULT_ML, "adults have"
+    else:
+        values = np.array([ml for _, ml in measured])
+        usual = float(np.median(values))
+        spread = max(robust_spread(values), LEAST_SPREAD * usual)
+        low, high = max(usual - MAX_DEVIATION * spread, 0), usual + MAX_DEVIATION * spread
+        those = f"the others have (median {usual:.0f} ml)"
     for each, ml in measured:
-        if abs(ml - usual) > MAX_DEVIATION * spread:
-            low, high = usual - MAX_DEVIATION * spread, usual + MAX_DEVIATION * spread
-            expected = f"a brain of {max(low, 0):.0f} to {high:.0f} ml, as the others have (median {usual:.0f} ml)"
+        if not low <= ml <= high:
+            expected = f"a brain of {low:.0f} to {high:.0f} ml, as {those}"
             remedy = "Look at the brain's outline and check the voxel size"
             yield Finding(each.subject.key, "note", "brain volume", expected, f"{ml:.0f} ml", remedy)
 

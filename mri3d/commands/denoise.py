@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mri3d.bundle import describe
-from mri3d.errors import BundleError, Mri3dError, UsageError
+from mri3d.errors import BundleError, Mri3dError, PreprocessingError, UsageError
 from mri3d.models.noise import noise_level, object_threshold
 from mri3d.recipe import config_of
 from mri3d.reporting.names import path_of
@@ -37,6 +37,9 @@ IMAGE, SIDECAR = "_denoised.nii.gz", "_denoised.json"
 WINDOW, MULTIPLE = 160, 32
 """Longest side of a window in voxels, and what every side is a multiple of: networks halve the resolution up to five
 times."""
+
+MOST_NOISE = 0.5
+"""Of the bright intensity: in more there is no scan left to see, and the number was meant in another unit."""
 
 BORDER = 16
 """Voxels at a window's faces of which the result is not used: the default network sees 15 voxels far, and takes what
@@ -88,12 +91,18 @@ class Denoiser:
             sigma: standard deviation of its noise in its unit; estimated where left out.
 
         Raises:
-            PreprocessingError: its intensities have no scale, or too many of them are negative.
+            PreprocessingError: its intensities have no scale, too many are negative, or noise drowns the scan.
         """
         image = torch.from_numpy(np.ascontiguousarray(volume.data))[None, None]
         level = noise_level(image) if sigma is None else torch.tensor(sigma)
         bright = image >= object_threshold(image)
         scale = scale_of(image[bright].numpy(), volume.path)
+        if level > MOST_NOISE * scale:
+            expected = f"noise of at most {MOST_NOISE * scale:.4g}, half the scan's bright intensity"
+            remedy = "Give --sigma in the scan's own intensity units" if sigma is not None else "Look at the scan"
+            raise PreprocessingError(volume.path, expected, f"{float(level):.4g}", remedy)
+        if sigma == 0 and self.takes_sigma:
+            return Denoised(volume.data.copy(), 0.0, scale)
         known = (level.to(self.device) / scale,) if self.takes_sigma else ()
         padded = torch.from_numpy(_mirrored(volume.data) / np.float32(scale))[None, None]
         result = _in_windows(padded, lambda window: self.network(window.to(self.device), *known).cpu())[0, 0].numpy()

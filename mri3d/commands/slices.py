@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,11 +20,13 @@ from mri3d.reporting.names import path_of
 from mri3d.reporting.ownership import refuse_link_out, refuse_standing, writable
 from mri3d.reporting.subject_files import versions
 from mri3d.reporting.table import write_table
-from mri3d.transforms.slicing import SliceStack, from_slices, to_slices
+from mri3d.transforms.slicing import SliceStack, from_slices, slice_grid, to_slices
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
 from mri3d.workflow import find_subjects
+
+logger = logging.getLogger(__name__)
 
 INDEX, FOLDER, RECORD, SLICES = "slices.csv", "_slices", "_slices.json", "slice_*.npy"
 COLUMNS = ("file", "subject", "participant", "slice", "x_mm", "y_mm", "z_mm", "source")
@@ -57,7 +61,10 @@ def export(source: Path, output: Path, modalities: Sequence[str], overwrite: boo
         failures = []
         for subject in tqdm(subjects, desc="slice", unit="volume"):
             try:
-                rows += _write(subject, to_slices(read_volume(subject.reference)), output)
+                volume = read_volume(subject.reference)
+                for warning in volume.warnings:
+                    logger.warning("%s: %s", subject.reference, warning)
+                rows += _write(subject, to_slices(volume), volume.warnings, output)
             except Mri3dError as error:
                 failures.append(str(error))
         write_table(output / INDEX, rows, COLUMNS)
@@ -99,7 +106,7 @@ def _clear(output: Path, key: str) -> None:
     path_of(output, key, RECORD).unlink(missing_ok=True)
 
 
-def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, Any]]:
+def _write(subject: Subject, stack: SliceStack, warnings: Sequence[str], output: Path) -> list[dict[str, Any]]:
     """A volume's record and slices; the rows of the index."""
     write_json(
         path_of(output, subject.key, RECORD),
@@ -109,6 +116,7 @@ def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, 
             "grid_note": "pixel [i, j] of slice k lies at affine @ [i, j, k, 1], in mm (RAS) of the source",
             "slices": list(stack.kept),
             "intensity": {"0": stack.scale[0], "1": stack.scale[1]},
+            "warnings": list(warnings),
             "versions": versions(),
         },
     )
@@ -126,26 +134,34 @@ def _write(subject: Subject, stack: SliceStack, output: Path) -> list[dict[str, 
     return rows
 
 
-def put_back(record: Path | str, slices: Mapping[int, npt.NDArray[Any]], output: Path | str) -> None:
+def put_back(record: Path | str, slices: Mapping[int, npt.ArrayLike], output: Path | str) -> None:
     """Write slices, or maps of them, as one NIfTI volume on the grid of the volume they were cut from.
 
     Args:
         record: the ``NAME_slices.json`` of an export.
-        slices: (128, 128) arrays by slice number; 0 where there is none.
-        output: the file, ending in .nii or .nii.gz.
+        slices: (128, 128) arrays of finite numbers by slice number; 0 where there is none.
+        output: the file, ending in .nii or .nii.gz, where no file is yet.
 
     Raises:
-        UsageError: the record is none, or a slice is not of its stack.
+        UsageError: the record is none, a slice is not of its stack, the volume is another than was sliced, or the
+            output stands already.
         InputError: the volume is there no more, or unfit.
     """
+    output = Path(output)
+    if not output.name.endswith((".nii", ".nii.gz")) or os.path.lexists(output):
+        found = "a file that is there" if os.path.lexists(output) else output.name
+        raise UsageError(output, "a new file ending in .nii or .nii.gz", found, "Choose another name")
     try:
         made = json.loads(Path(record).read_text(encoding="utf-8"))
         grid, source = Grid(tuple(made["grid"]["shape"]), np.array(made["grid"]["affine"])), Path(made["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(record, "the record of a sliced volume", f"{error!r}", "Run mri3d slices again") from error
     volume = read_volume(source)
+    if not slice_grid(volume.canonical(volume.data)[1]).matches(grid):
+        raise UsageError(source, "the volume that was sliced", "one on another grid", "Run mri3d slices again")
     try:
-        data = from_slices({k: np.asarray(v, np.float32) for k, v in slices.items()}, grid, volume.grid)
-    except ValueError as error:
-        raise UsageError(record, "slices of its own", str(error), "Give 128 x 128 arrays by slice number") from error
-    write_map(Path(output), data, volume, "mri3d slices, put back")
+        data = from_slices({int(k): np.asarray(v, np.float32) for k, v in slices.items()}, grid, volume.grid)
+    except (ValueError, TypeError, AttributeError) as error:
+        remedy = "Give 128 x 128 arrays of finite numbers by slice number"
+        raise UsageError(record, "slices of its own", str(error), remedy) from error
+    write_map(output, data, volume, "mri3d slices, put back")

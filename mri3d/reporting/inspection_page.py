@@ -248,8 +248,8 @@ DETECTOR = (
 LAYERS = (
     "A layer slides many small filters over the image. Each filter gives a new image, a feature map, that is high "
     "where the image looks like the filter. The next layer does the same with all maps of the one before. A filter "
-    "of the first layer sees few voxels (3 x 3 x 3 in most networks), and from so few one can tell little more "
-    "than how bright they are and in which direction brightness changes: that is why early maps look like the "
+    "of the first layer sees few voxels (three along each axis in most networks), and from so few one can tell little "
+    "more than how bright they are and in which direction brightness changes: that is why early maps look like the "
     "image itself or like its edges. Further down the maps are coarser and a voxel of a map depends on more and "
     "more of the brain; on the way up what was gathered is brought back to finer voxels. A fine grid on maps there "
     "is no anatomy: an up-convolution writes several voxels from one, by filters that differ, and later layers "

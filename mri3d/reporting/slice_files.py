@@ -51,7 +51,7 @@ def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image
     size = (small.width * MAGNIFIED, small.height * MAGNIFIED)
     picture = Image.new("RGB", (size[0], size[1] + BAR))
     picture.paste(small.resize(size, Image.Resampling.BICUBIC), (0, BAR))
-    against = "" if score.threshold is None else f" of {score.threshold:.1f}"
+    against = "" if score.threshold is None else f" (threshold {score.threshold:.1f})"
     words = f"slice {score.index}, {score.position_mm:+.0f} mm: score {score.score:.1f}{against}, {score.decision}"
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
     draw.text((6, 4), words, fill="white", font=font)

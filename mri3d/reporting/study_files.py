@@ -91,6 +91,7 @@ def draw_history(outcomes: Sequence[Outcome], objective: str, smallest: bool, pa
         axes.plot(failed, low, "|", color=GREY, markersize=14, label="failed", transform=axes.get_xaxis_transform())
     _tidy(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.ticklabel_format(axis="y", useOffset=False)
     if outcomes:
         axes.set_xlim(0.5, max(one.number for one in outcomes) + 0.5)
         axes.legend(frameon=False)

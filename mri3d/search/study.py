@@ -164,14 +164,15 @@ class Study:
     def importance(self) -> dict[str, float]:
         """Share of the objective's variance that each key explains (fANOVA, Hutter et al. 2014, PMLR 32:754).
 
-        Empty before two complete trials of different value.
+        Keys that did not vary among complete trials are left out; empty before two of different value.
         """
-        values = {outcome.value for outcome in self.outcomes() if outcome.state == "complete"}
-        if len(values) < 2:
+        complete = [outcome for outcome in self.outcomes() if outcome.state == "complete"]
+        if len({outcome.value for outcome in complete}) < 2:
             return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
         shares = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
-        return {key: shares.get(key, 0.0) for key in self.space.as_yaml()}
+        varied = [key for key in self.space.as_yaml() if len({str(outcome.values[key]) for outcome in complete}) > 1]
+        return {key: shares.get(key, 0.0) for key in varied}
 
     def _outcome(self, trial: FrozenTrial) -> Outcome:
         steps = trial.intermediate_values

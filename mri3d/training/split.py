@@ -122,7 +122,8 @@ def check_people(
     elif len(split_participants(participants, shares, seed, ages).calibration) < least:
         sizes = (_deal(list(map(str, range(n))), shares, seed, None)["calibration"] for n in count(len(people)))
         needed = next(n for n, part in enumerate(sizes, start=len(people)) if len(part) >= least)
-        raise _too_few(people, needed, least, "Give volumes of more people, or let all of them serve with --folds 5")
+        remedy = "Give volumes of more people, or let all of them serve with train --folds 5"
+        raise _too_few(people, needed, least, remedy)
 
 
 def _too_few(people: Collection[str], needed: int, least: int, remedy: str) -> UsageError:
@@ -196,7 +197,7 @@ def keep_split(
         split = split_participants(participants, shares, seed, ages)
     usable = len(set(split.calibration) & set(participants))
     if usable < least_calibrated:
-        remedy = "Give more volumes, or all of them a part with --folds 5, and begin anew with --overwrite"
+        remedy = "Give more volumes, or all of them a part with train --folds 5, and begin anew"
         raise UsageError(path, f"at least {least_calibrated} people to calibrate", f"{usable} usable ones", remedy)
     if not path.exists():
         write_json(path, split.as_dict())

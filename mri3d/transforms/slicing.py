@@ -87,11 +87,13 @@ def from_slices(slices: Mapping[int, FloatArray], grid: Grid, target: Grid) -> F
         target: the volume's own grid, in the order it is stored in.
 
     Raises:
-        ValueError: a slice that the stack does not have, or of another size.
+        ValueError: a slice that the stack does not have, of another size, or with numbers that are not finite.
     """
     stack = np.zeros(grid.shape, np.float32)
     for index, data in slices.items():
         if not 0 <= index < grid.shape[2] or np.shape(data) != grid.shape[:2]:
             raise ValueError(f"slice {index} of shape {np.shape(data)} is none of a stack of {grid.shape}")
+        if not np.isfinite(data).all():
+            raise ValueError(f"slice {index} holds numbers that are not finite")
         stack[..., index] = data
     return resample(stack, grid, target)

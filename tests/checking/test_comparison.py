@@ -106,11 +106,15 @@ def test_intensities_are_noted_where_they_are_distributed_otherwise():
 
 
 def test_too_few_volumes_are_not_compared_and_that_is_said():
-    few = [*many(8), facts_of("x", ml=2300.0, profile=PROFILE**3)]
+    few = [*many(8), facts_of("x", ml=1950.0, profile=PROFILE**3)]
     assert list(brain_volumes(few)) == [] and list(profiles(few)) == []
     assert len(unsaid(few)) == 1 and "9" in unsaid(few)[0]
     assert unsaid(many(10)) == ()
     assert len(unsaid(many(2))) == 2
+
+
+def test_among_few_a_brain_of_no_adults_size_is_noted():
+    assert names(brain_volumes([*many(5), facts_of("x", ml=2100.0), facts_of("y", ml=700.0)])) == ["x", "y"]
 
 
 def test_label_maps_are_no_images_to_compare_with():

@@ -146,6 +146,20 @@ def test_no_file_is_replaced_unless_that_is_asked_for(tmp_path: Path):
     assert "did not write" in run(source, "-o", tmp_path, "--overwrite", exit_code=2)
 
 
+def test_noise_in_a_wrong_unit_is_refused(tmp_path: Path):
+    source = write_nifti(tmp_path / "sub-01_T1w.nii.gz", GRID, noisy(smooth_brain()))
+    output = run(source, "-o", tmp_path / "out", "--sigma", 100_000, exit_code=1)
+    assert "half the scan's bright intensity" in output and "own intensity units" in output
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_without_noise_to_take_off_no_voxel_changes(tmp_path: Path):
+    source = write_nifti(tmp_path / "sub-01_T1w.nii.gz", GRID, noisy(smooth_brain()))
+    run(source, "-o", tmp_path / "out", "--sigma", 0)
+    before, after = (nib.load(path).get_fdata() for path in (source, tmp_path / "out" / "sub-01_T1w_denoised.nii.gz"))
+    assert (before.astype(np.float32) == after.astype(np.float32)).all()
+
+
 def test_an_image_of_another_program_is_never_replaced(tmp_path: Path):
     source = write_nifti(tmp_path / "sub-01_T1w.nii.gz", GRID, noisy(smooth_brain()))
     target = tmp_path / "out" / "sub-01_T1w_denoised.nii.gz"

@@ -141,6 +141,62 @@ def test_a_place_that_cannot_be_written_is_told_of(healthy: Path, tmp_path: Path
     assert "a folder that can be written to" in output and "Traceback" not in output
 
 
+def exported(healthy: Path, tmp_path: Path) -> tuple[Path, int, Path]:
+    """The record of the first volume, the number of one of its slices, and the volume."""
+    run(healthy, "-o", tmp_path / "out")
+    record = tmp_path / "out" / "sub-01" / "anat" / "sub-01_T1w_slices.json"
+    return record, json.loads(record.read_text())["slices"][0], healthy / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+
+
+def test_maps_never_replace_a_file_least_of_all_the_scan(healthy: Path, tmp_path: Path):
+    record, index, source = exported(healthy, tmp_path)
+    before = source.read_bytes()
+    for place in (source, tmp_path / "map.png"):
+        with pytest.raises(UsageError, match="a new file ending in"):
+            put_back(record, {index: np.zeros((128, 128))}, place)
+    assert source.read_bytes() == before and not (tmp_path / "map.png").exists()
+
+
+def test_a_volume_that_is_another_now_is_refused(healthy: Path, tmp_path: Path):
+    record, index, source = exported(healthy, tmp_path)
+    image = nib.load(source)
+    moved = np.diag([1.0, 1.0, 1.0, 1.0])
+    moved[0, 3] = 5.0
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved @ image.affine), source)
+    with pytest.raises(UsageError, match="another grid"):
+        put_back(record, {index: np.zeros((128, 128))}, tmp_path / "map.nii.gz")
+
+
+def test_slices_by_words_as_json_has_them_go_back_too(healthy: Path, tmp_path: Path):
+    record, index, _ = exported(healthy, tmp_path)
+    for number, key in enumerate((index, str(index))):
+        put_back(record, {key: np.ones((128, 128)).tolist()}, tmp_path / f"{number}.nii.gz")
+    one, other = (nib.load(tmp_path / f"{number}.nii.gz").get_fdata() for number in (0, 1))
+    assert one.max() > 0.5 and (one == other).all()
+
+
+@pytest.mark.parametrize("slices", [
+    {"first": np.zeros((128, 128))}, [np.zeros((128, 128))], {10: np.zeros((64, 64))},
+    {10: np.full((128, 128), np.nan)}, {10_000: np.zeros((128, 128))}, {None: np.zeros((128, 128))},
+])  # fmt: skip
+def test_what_is_no_slice_is_refused(healthy: Path, tmp_path: Path, slices: object):
+    record, _, _ = exported(healthy, tmp_path)
+    with pytest.raises(UsageError, match="128 x 128 arrays"):
+        put_back(record, slices, tmp_path / "map.nii.gz")
+    assert not (tmp_path / "map.nii.gz").exists()
+
+
+def test_doubts_about_left_and_right_are_told(healthy: Path, tmp_path: Path):
+    path = healthy / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    image = nib.load(path)
+    image.header.set_sform(None, 0)
+    image.header.set_qform(None, 0)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+    assert "left and right are a guess" in run(path, "-o", tmp_path / "out")
+    record = tmp_path / "out" / "sub-01_T1w_slices.json"
+    assert "left and right are a guess" in json.loads(record.read_text())["warnings"][0]
+
+
 def test_a_link_does_not_lead_out_of_the_output(healthy: Path, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub-01").symlink_to(healthy / "sub-01")
