@@ -121,8 +121,9 @@ def summary(run: Mapping[str, Any], detectors: Iterable[str]) -> str:
         detectors: their names; the default detector is in bold.
     """
     heads = ["detector"]
-    heads += [f"{COLUMNS[name]}, {kind}" for name in ("voxel_ap", "dice_normals") for kind in ("clear", "subtle")]
-    heads += ["subject AUROC, clear", "subtle", "false-positive ml a healthy scan", "voxel AP, real MS"]
+    of_both = ("voxel_ap", "dice_normals", "subject_auroc")
+    heads += [f"{COLUMNS[name]}, {kind}" for name in of_both for kind in ("clear", "subtle")]
+    heads += ["false-positive ml a healthy scan", "voxel AP, real MS"]
     rows = []
     for name in detectors:
         of = {kind: run["metrics"][kind][name] for kind in KINDS}
@@ -158,6 +159,7 @@ Measured by `python -m benchmarks.detection`, written by `python -m benchmarks.d
 
 {detectors}
 
+{missing}
 {lesions}
 
 ## Healthy heads
@@ -180,12 +182,14 @@ def page(run: Mapping[str, Any]) -> str:
     for kind, title in KINDS.items():
         rows = ([name, *_row(found, bare=kind == "real")] for name, found in run["metrics"][kind].items())
         lesions += [f"## {title.capitalize()}", "", *_table(("detector", *COLUMNS.values()), rows), ""]
+    missing = [recipe for recipe in ABOUT if recipe not in {of["recipe"] for of in run["detectors"].values()}]
     steps = sorted({round(1 / of["p_values"]["resolution"]) for of in run["healthy"].values()})
     return PAGE.format(
         people=run["people"],
         part=run["part"],
         reference=next(iter(run["detectors"])),
         detectors="\n".join(_table(("detector", "what it is", "recipe", "seed", "epochs", "learnt weights"), about)),
+        missing=f"Recipes not measured here: {', '.join(missing)}.\n" if missing else "",
         lesions="\n".join(lesions[:-1]),
         healthy="\n".join(_healthy(run)),
         resolution=" or ".join(f"1/{step}" for step in steps),

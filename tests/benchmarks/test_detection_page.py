@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.detection_page import ABOUT, merge, page
+from benchmarks.detection_page import ABOUT, merge, page, read, summary
 from mri3d.recipe import recipes
 
 ROOT = Path(__file__).parents[2]
+
+RUNS = sorted((ROOT / "docs" / "detection").glob("*.json"))
+SHOWN = {
+    "README.md": ["atlas", "intensity", "equalised", "pca", "brain_t1_cae2d", "brain_t1_cae", "unet", "brain_t1"],
+    "bundles/brain_t1/docs/README.md": ["atlas", "pca", "brain_t1_cae", "brain_t1"],
+    "bundles/brain_t1_cae/docs/README.md": ["atlas", "brain_t1_cae", "cae_seed1", "brain_t1"],
+    "bundles/brain_t1_cae2d/docs/README.md": ["atlas", "brain_t1_cae2d", "brain_t1_cae", "brain_t1"],
+}
 
 
 def estimate(value: float) -> dict[str, Any]:
@@ -86,3 +94,11 @@ def test_the_page_tells_value_interval_and_difference() -> None:
 
 def test_every_recipe_that_finds_anomalies_is_described() -> None:
     assert set(ABOUT) == set(recipes()) - {"noise"}
+
+
+
+def test_the_documents_show_what_was_measured() -> None:
+    run_ = merge([read(path) for path in RUNS])
+    assert (ROOT / "docs" / "detection.md").read_text(encoding="utf-8") == page(run_)
+    for document, detectors in SHOWN.items():
+        assert summary(run_, detectors) in (ROOT / document).read_text(encoding="utf-8"), document
