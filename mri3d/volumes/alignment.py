@@ -88,12 +88,14 @@ def align(volume: Volume, brain: BoolArray) -> Alignment:
         AlignmentError: the aligned brain overlaps too little with the template, or does not look like it.
     """
     alignment = register(volume, brain)
-    if not (alignment.dice >= MIN_DICE and alignment.correlation >= MIN_CORRELATION):  # NaN is refused as well
+    overlaps, resembles = alignment.dice >= MIN_DICE, alignment.correlation >= MIN_CORRELATION  # NaN neither
+    if not (overlaps and resembles):
+        wrong = "contrast and orientation" if overlaps else "orientation and brain mask"
         raise AlignmentError(
             volume.path,
             f"a brain that overlaps with the template (Dice {MIN_DICE}, correlation {MIN_CORRELATION} or more)",
             f"Dice {alignment.dice:.2f}, correlation {alignment.correlation:.2f}",
-            "Check orientation and brain mask, and that the volume is a whole T1-weighted brain",
+            f"Check {wrong}, which mri3d check looks into, and that the volume is a whole T1-weighted brain",
         )
     return alignment
 
