@@ -18,6 +18,8 @@ from mri3d.reporting.panels import save_png
 from mri3d.reporting.table import write_table
 
 BLUE, VERMILION, GREY = "#0072b2", "#d55e00", "#777777"
+LEAST_SPAN = 0.05
+"""Of the axis of values, as a share of them."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,19 @@ def draw_history(outcomes: Sequence[Outcome], objective: str, smallest: bool, pa
     _tidy(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.ticklabel_format(axis="y", useOffset=False)
+    widen(axes)
     if outcomes:
         axes.set_xlim(0.5, max(one.number for one in outcomes) + 0.5)
         axes.legend(frameon=False)
     save_png(figure, path)
+
+
+def widen(axes: Axes) -> None:
+    """Let the axis of values span a twentieth of them at least, so that trials which came out alike look alike."""
+    low, high = axes.get_ylim()
+    middle, least = (low + high) / 2, LEAST_SPAN * abs(low + high) / 2
+    if high - low < least:
+        axes.set_ylim(middle - least / 2, middle + least / 2)
 
 
 def _draw_best(axes: Axes, outcomes: Sequence[Outcome], smallest: bool) -> None:

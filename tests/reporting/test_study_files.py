@@ -6,9 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from mri3d.reporting.study_files import Outcome, draw_history, draw_importance, write_trials
+from mri3d.reporting.study_files import Outcome, draw_history, draw_importance, widen, write_trials
 
 NAN = float("nan")
 TRIALS = (
@@ -39,3 +40,15 @@ def test_importance_is_drawn_of_any_number_of_keys(tmp_path: Path):
         shares = {f"training.key_{n}": 1 / count for n in range(count)}
         draw_importance(shares, "validation loss", 2, tmp_path / "importance.png")
         assert imread(tmp_path / "importance.png").std() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("values", "span"), [((0.101, 0.1011), 0.05 * 0.10105), ((0.1, 0.4), 0.33), ((-2.0, -2.001), 0.1)]
+)
+def test_trials_that_came_out_alike_look_alike(values: tuple[float, float], span: float) -> None:
+    axes = Figure().add_subplot()
+    axes.plot([1, 2], values)
+    widen(axes)
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(span, rel=0.01)
+    assert low < min(values) and max(values) < high
