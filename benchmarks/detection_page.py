@@ -70,8 +70,6 @@ def merge(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         detectors |= run["detectors"]
     order = sorted(detectors, key=lambda name: (list(ABOUT).index(detectors[name]["recipe"]), detectors[name]["seed"]))
     merged["detectors"] = {name: detectors[name] for name in order}
-    for part in ("metrics", "healthy"):
-        merged[part] = {}
     merged["metrics"] = {
         kind: {name: found for name in order for run in runs if (found := run["metrics"].get(kind, {}).get(name))}
         for kind in KINDS

@@ -128,23 +128,6 @@ def ranking(
     }
 
 
-def conformal_p(scores: npt.ArrayLike, healthy: npt.ArrayLike, seed: int = 0) -> FloatArray:
-    """Smoothed conformal p-values (Vovk et al. 2005, chapter 2): uniform on [0, 1] for subjects like the healthy ones.
-
-    Args:
-        scores: (C,) of subjects that are not among the healthy ones; larger is more abnormal.
-        healthy: (N,) scores of calibration subjects.
-        seed: of the draws that break ties, a subject's with itself included.
-
-    Returns:
-        (C,) share of healthy scores that are larger, ties counted by a random share.
-    """
-    of, known = np.asarray(scores, dtype=np.float64), np.asarray(healthy, dtype=np.float64)
-    larger = (known[None] > of[:, None]).sum(axis=1)
-    tied = (known[None] == of[:, None]).sum(axis=1) + 1
-    return np.asarray((larger + np.random.default_rng(seed).uniform(size=of.size) * tied) / (known.size + 1))
-
-
 def decisions(
     flagged: npt.ArrayLike,
     abnormal: npt.ArrayLike,

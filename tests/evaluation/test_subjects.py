@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from mri3d.evaluation.bootstrap import Estimate, average, draw_subjects
 from mri3d.evaluation.subjects import (
     auroc_of_counts,
     average_precision_of_counts,
-    conformal_p,
     confusion,
     curve,
     decisions,
@@ -200,13 +198,3 @@ def test_curves_are_scikit_learns(pairs):
 
 def test_a_curve_of_one_class_has_no_false_positive_rate():
     assert np.isnan(curve([1.0, 2.0], [1, 1]).false_positive_rate).all()
-
-
-def test_conformal_p_values_are_uniform_for_subjects_like_the_healthy_ones_ties_or_not():
-    rng = np.random.default_rng(0)
-    for draw in (rng.normal, lambda size: rng.integers(0, 4, size)):
-        p = np.concatenate([conformal_p(draw(size=5), draw(size=19), seed) for seed in range(400)])
-        assert stats.kstest(p, "uniform").pvalue > 0.01
-        assert 0 < p.min() < p.max() <= 1
-    assert (conformal_p([10.0, 11.0], [1.0, 2.0, 3.0]) <= 0.25).all()
-    assert (conformal_p([0.0], [1.0, 2.0, 3.0]) >= 0.75).all()
