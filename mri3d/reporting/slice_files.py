@@ -22,6 +22,9 @@ MAGNIFIED = 5
 BAR = 26
 """Pixels for the words above the picture."""
 
+SCALE = 76
+"""Pixels for the colours' scale on its right."""
+
 
 def write_slices(detection: Detection, root: Path, key: str) -> None:
     """Write ``NAME_slices.csv`` and a picture for each judged slice, if there are any.
@@ -49,11 +52,28 @@ def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image
     blended = grey * (1 - colour[..., 3:]) + colour[..., :3] * colour[..., 3:]
     small = Image.fromarray(np.round(255 * blended).astype(np.uint8))
     size = (small.width * MAGNIFIED, small.height * MAGNIFIED)
-    picture = Image.new("RGB", (size[0], size[1] + BAR))
+    picture = Image.new("RGB", (size[0] + SCALE, size[1] + BAR))
     picture.paste(small.resize(size, Image.Resampling.BICUBIC), (0, BAR))
     against = "" if score.threshold is None else f" (threshold {score.threshold:.1f})"
     words = f"slice {score.index}, {score.position_mm:+.0f} mm: score {score.score:.1f}{against}, {score.decision}"
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
     draw.text((6, 4), words, fill="white", font=font)
     draw.text((6, BAR + size[1] // 2), "R", fill="white", font=font)
+    _draw_scale(picture, overlay)
     return picture
+
+
+def _draw_scale(picture: Image.Image, overlay: Overlay) -> None:
+    """What the colours mean, in the middle of the right margin: as they are over black, with the voxel threshold."""
+    left, height = picture.width - SCALE + 10, (picture.height - BAR) // 2
+    top = BAR + height // 2
+    values = np.linspace(overlay.high, overlay.low, height)
+    colour = overlay.colours()(overlay.norm()(values))[:, None].repeat(12, axis=1)
+    strip = np.round(255 * colour[..., :3] * colour[..., 3:]).astype(np.uint8)
+    picture.paste(Image.fromarray(strip), (left, top))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
+    for value in (overlay.high, *([overlay.solid] if overlay.marked else []), overlay.low):
+        y = top + round((height - 1) * (overlay.high - value) / (overlay.high - overlay.low))
+        draw.line((left + 12, y, left + 16, y), fill="white")
+        draw.text((left + 19, y), f"{value:.1f}", fill="white", font=font, anchor="lm")
+    draw.text((left, top - 10), "z", fill="white", font=font, anchor="ld")

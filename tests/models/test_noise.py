@@ -59,3 +59,13 @@ def test_air_counts_neither_stripped_nor_as_it_is():
 def test_the_threshold_lies_between_an_object_and_its_background():
     assert 0.2 < float(object_threshold(ellipsoid(size=0.1))) < 0.5
     assert 0.2 < float(object_threshold(ellipsoid(size=0.8))) < 0.5
+
+
+def test_fine_anatomy_is_not_taken_for_noise():
+    """Half of the object is as finely textured as a cortex; its other half is plain."""
+    texture = noise(0.1, 5)
+    texture[:, :30] = 0
+    textured = ellipsoid() + texture * (ellipsoid() > 0)
+    smoothed = torch.nn.functional.avg_pool3d(textured[None, None], 3, stride=1, padding=1)
+    mixed = torch.where(texture[None, None] == 0, ellipsoid()[None, None], 0.5 * textured + 0.5 * smoothed)
+    assert float(noise_level(mixed + noise(0.03, 0))) == pytest.approx(0.03, rel=0.25)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mri3d.reporting.names import clear
-from mri3d.reporting.slice_files import BAR, MAGNIFIED, write_slices
+from mri3d.reporting.slice_files import BAR, MAGNIFIED, SCALE, write_slices
 from mri3d.scoring.detection import Detection, SliceScore
 
 SLICES = (
@@ -44,6 +44,7 @@ def test_what_is_abnormal_glows_where_it_is_seen_from_the_feet(
     spot, none = (
         np.asarray(Image.open(tmp_path / "sub-01_slices" / f"slice_{k:03}.png")).astype(int)[BAR:] for k in (20, 12)
     )
+    scale, spot, none = spot[:, -SCALE:], spot[:, :-SCALE], none[:, :-SCALE]
     assert spot.shape == (48 * MAGNIFIED, 40 * MAGNIFIED, 3)
     glowing = np.ptp(spot, axis=-1) > 60
     rows, columns = (np.mean(where) / MAGNIFIED for where in np.nonzero(glowing))
@@ -51,6 +52,10 @@ def test_what_is_abnormal_glows_where_it_is_seen_from_the_feet(
     assert abs(columns - (40 - 8)) < 1
     assert abs(rows - (48 - 32)) < 1
     assert not (np.ptp(none, axis=-1) > 60).any()
+    # the colour of the strongest stands at the top of the scale, and fades downward
+    strip = scale[np.ptp(scale, axis=-1).max(axis=1) > 20][:, 12]
+    assert np.abs(strip[0] - spot[round(rows * MAGNIFIED), round(columns * MAGNIFIED)]).max() <= 40
+    assert strip[0].sum() > 2 * strip[-1].sum()
 
 
 def test_without_slices_nothing_is_written_and_earlier_ones_go(
