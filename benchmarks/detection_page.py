@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mri3d.recipe import merge as merge_recipe
 from mri3d.scoring.calibrate import TAIL_SHARES
 from mri3d.volumes.atomic import write_text
 
@@ -173,7 +174,7 @@ which minds that all p-values share one calibration set. P-values come in steps 
 def page(run: Mapping[str, Any]) -> str:
     """The page: what was measured on what, how the detectors were made, all tables."""
     about = [
-        [name, ABOUT[of["recipe"]], of["recipe"], str(of["seed"]), str(of["epochs"] or ""), f"{of['weights']:,}"]
+        [name, ABOUT[of["recipe"]], of["recipe"], str(of["seed"]), _epochs(of), f"{of['weights']:,}"]
         for name, of in run["detectors"].items()
     ]
     lesions = []
@@ -192,6 +193,14 @@ def page(run: Mapping[str, Any]) -> str:
         healthy="\n".join(_healthy(run)),
         resolution=" or ".join(f"1/{step}" for step in steps),
     )
+
+
+def _epochs(of: Mapping[str, Any]) -> str:
+    """How long a detector was trained, against its recipe's own length where that is another."""
+    if not of["epochs"]:
+        return ""
+    full = merge_recipe(of["recipe"], {})["train"]["training"]["epochs"]
+    return f"{of['epochs']}" if of["epochs"] == full else f"{of['epochs']} (recipe: {full})"
 
 
 def _row(found: Mapping[str, Any], bare: bool = False) -> list[str]:

@@ -34,7 +34,8 @@ def run(**ap: float) -> dict[str, Any]:
     healthy = {}
     for name, value in ap.items():
         recipe, _, seed = name.partition("_seed")
-        found["detectors"][name] = {"recipe": recipe, "seed": int(seed or 0), "epochs": 30, "weights": 1234567}
+        epochs = None if recipe == "atlas" else 30
+        found["detectors"][name] = {"recipe": recipe, "seed": int(seed or 0), "epochs": epochs, "weights": 1234567}
         for index, kind in enumerate(metrics):
             of = {
                 "voxel_ap": estimate(value - 0.1 * index),
@@ -88,6 +89,10 @@ def test_the_page_tells_value_interval_and_difference() -> None:
     assert f"| cae | {' | '.join(cells)} |" in text
     assert "| cae | 0.20 |  |  | 0.50 | 0.90 | -0.10 |" in text, "two real cases give no interval"
     assert "| cae | autoencoder | cae | 0 | 30 | 1,234,567 |" in text
+    assert "| atlas | voxel-wise z, no network | atlas | 0 |  | 1,234,567 |" in text
+    short = run(atlas=0.5, vae=0.4)
+    short["detectors"]["vae"]["epochs"] = 7
+    assert "| vae | variational autoencoder | vae | 0 | 7 (recipe: 30) | 1,234,567 |" in page(short)
     assert "above the 99.9 % threshold" in text
     assert "steps of 1/40" in text
 
