@@ -124,7 +124,7 @@ def _train_and_score(task: Training) -> None:
     everyone = sorted(set(prepared.participants))
     for number, fold in enumerate(dealt):
         others = _training_split(parser, [person for person in everyone if person not in fold], fold, source)
-        folder, files = root / "training" / f"fold-{number}", [file.path.name for file in prepared.files]
+        folder, files = root / "training" / f"fold-{number}", [path.name for _, path in prepared.files]
         residuals += _out_of_fold(task, folder, others, cache, files)
     if not (root / SPLIT).exists():
         write_json(root / SPLIT, _training_split(parser, everyone, everyone, source).as_dict())

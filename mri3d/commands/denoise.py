@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from mri3d.bundle import describe
 from mri3d.errors import BundleError, Mri3dError, PreprocessingError, UsageError
-from mri3d.models.noise import noise_level
+from mri3d.models.noise import noise_level, object_threshold
 from mri3d.recipe import config_of
 from mri3d.reporting.names import path_of
 from mri3d.reporting.ownership import check_inside, refuse_standing, writable
 from mri3d.reporting.subject_files import versions
-from mri3d.transforms.intensity import scale_of_scan
+from mri3d.transforms.intensity import scale_of
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.nifti import read_volume, write_map
 from mri3d.volumes.subject import Subject
@@ -95,7 +95,8 @@ class Denoiser:
         """
         image = torch.from_numpy(np.ascontiguousarray(volume.data))[None, None]
         level = noise_level(image) if sigma is None else torch.tensor(sigma)
-        scale = scale_of_scan(volume.data, volume.path)
+        bright = image >= object_threshold(image)
+        scale = scale_of(image[bright].numpy(), volume.path)
         if level > MOST_NOISE * scale:
             expected = f"noise of at most {MOST_NOISE * scale:.4g}, half the scan's bright intensity"
             remedy = "Give --sigma in the scan's own intensity units" if sigma is not None else "Look at the scan"

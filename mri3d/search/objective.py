@@ -37,8 +37,8 @@ class Reconstruction:
 
     name = "validation loss"
     direction: Literal["minimize", "maximize"] = "minimize"
-    # the validation loss itself is made of the first four
-    fixed = ("training.loss", "training.load", "training.corruption", "training.focus", "scorer")
+    # the validation loss itself is made of the first three
+    fixed = ("training.loss", "training.corruption", "training.focus", "scorer")
 
     def of_epoch(self, parser: ConfigParser) -> float:
         """See :class:`Objective`."""

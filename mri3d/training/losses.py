@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from monai.data import MetaTensor
 from torch import nn
@@ -17,13 +15,12 @@ def prepare_batch(
     non_blocking: bool = False,
     focus: float = 0.0,
     **_: object,
-) -> tuple[Any, ...]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The network's input and its target for MONAI's engines.
 
     Args:
         batch: ``image`` (B, C, *spatial), the possibly corrupted input; ``target``, likewise, what to reconstruct
-            (``image`` where the batch has none); ``mask`` (B, 1, *spatial), the brain (all there is where it has none);
-            ``sigma`` (B, 1, 1, 1, 1), for a network that is told how strong the noise is.
+            (``image`` where the batch has none); ``mask`` (B, 1, *spatial), the brain (all there is where it has none).
         device: where the network is.
         non_blocking: copy without waiting.
         focus: what a corrupted voxel, where image and target differ, counts beyond an untouched one. They are few; by
@@ -31,8 +28,7 @@ def prepare_batch(
 
     Returns:
         Input (B, C, *spatial), and target with the voxels' weights as an additional last channel: 0 outside the brain,
-        inside 1, or ``1 + focus`` where corrupted. With ``sigma`` also what else the network is called with: a tuple of
-        it, and an empty dict.
+        inside 1, or ``1 + focus`` where corrupted.
     """
     image, target, mask = (
         _plain(part).to(device, non_blocking=non_blocking).float()
@@ -40,8 +36,7 @@ def prepare_batch(
     )
     corrupted = ((image - target).abs() > CORRUPTED).any(dim=1, keepdim=True)
     weight = mask * (1 + focus * corrupted)
-    pair = image, torch.cat([target, weight], dim=1)
-    return (*pair, (_plain(batch["sigma"]).to(image),), {}) if "sigma" in batch else pair
+    return image, torch.cat([target, weight], dim=1)
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

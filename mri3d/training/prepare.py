@@ -11,9 +11,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from monai.transforms import Compose
 from monai.transforms.transform import Transform
@@ -23,27 +22,11 @@ from mri3d import __version__
 from mri3d.errors import InputError, Mri3dError, PreprocessingError, UsageError
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import SubjectDataset
-from mri3d.transforms.intensity import scale_of_scan
 from mri3d.transforms.processes import in_processes
 from mri3d.volumes.atomic import atomic_write, write_json
-from mri3d.volumes.nifti import read_volume
 from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
-
-
-class PreparedFile(NamedTuple):
-    """A preprocessed subject.
-
-    Args:
-        participant: whom it shows.
-        path: its cache file.
-        scan: the volume it was made from.
-    """
-
-    participant: str
-    path: Path
-    scan: Path
 
 
 @dataclass(frozen=True)
@@ -51,25 +34,25 @@ class Prepared:
     """Preprocessed subjects.
 
     Args:
-        files: of each that succeeded.
+        files: (participant, cache file) of each that succeeded.
         failures: (subject, cause) of each that did not.
     """
 
-    files: tuple[PreparedFile, ...]
+    files: tuple[tuple[str, Path], ...]
     failures: tuple[tuple[str, str], ...]
 
     @property
     def participants(self) -> tuple[str, ...]:
         """The participant of every file, in order."""
-        return tuple(file.participant for file in self.files)
+        return tuple(participant for participant, _ in self.files)
 
     def of(self, participants: Sequence[str]) -> list[dict[str, str]]:
-        """The files of these people, as items for :class:`LoadPrepared` and :class:`LoadScan`."""
+        """The files of these people, as items for :class:`LoadPrepared`."""
         wanted = set(participants)
         return [
-            {"participant": file.participant, "prepared": str(file.path), "scan": str(file.scan)}
-            for file in self.files
-            if file.participant in wanted
+            {"prepared": str(path), "participant": participant}
+            for participant, path in self.files
+            if participant in wanted
         ]
 
     def load(self, participants: Sequence[str]) -> list[Item]:
@@ -84,32 +67,6 @@ class LoadPrepared(Transform):
         """The tensors that ``prepared`` names, and nothing else: a batch of them is tensors alone."""
         stored = torch.load(item["prepared"], weights_only=True)
         return {"image": stored["image"].float(), "mask": stored["mask"]}
-
-
-class LoadScan(Transform):
-    """Read the scan itself: ``image`` (1, X, Y, Z) float32 on its own voxels, its bright intensity 1.
-
-    Nothing is resampled, stripped or aligned. Volumes differ in size: a recipe that learns from them draws patches.
-
-    Args:
-        least: voxels along each axis at least; a shorter one, as of thick slices, is mirrored at its ends.
-    """
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-
-    def __call__(self, item: dict[str, str]) -> Item:
-        """The volume that ``scan`` names, and nothing else.
-
-        Raises:
-            InputError: it cannot be read any more.
-            PreprocessingError: its intensities have no scale.
-        """
-        volume = read_volume(Path(item["scan"]))
-        data = np.ascontiguousarray(volume.data / scale_of_scan(volume.data, volume.path), dtype=np.float32)
-        lacking = [max(self.least - n, 0) for n in data.shape]
-        data = np.pad(data, [(n // 2, n - n // 2) for n in lacking], "symmetric")
-        return {"image": torch.from_numpy(data)[None]}
 
 
 class Fixed(Transform):
@@ -165,9 +122,7 @@ def prepare(
     if report is not None:
         write_json(Path(report), [{"subject": subject, "cause": cause} for subject, cause in failures])
     files = tuple(
-        PreparedFile(subject.participant, path, subject.reference)
-        for subject, path in zip(dataset.data, paths, strict=True)
-        if path.exists()
+        (subject.participant, path) for subject, path in zip(dataset.data, paths, strict=True) if path.exists()
     )
     if not files:
         expected = "at least one usable volume"

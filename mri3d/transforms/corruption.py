@@ -58,36 +58,6 @@ class RandCoarseNoised(RandomizableTransform, MapTransform):
         return item
 
 
-class RandScannerNoised(RandomizableTransform, MapTransform):
-    """Add the noise of a scanner, white and Gaussian or Rician, and keep its standard deviation as ``sigma``.
-
-    A Rician image is the magnitude of two channels with Gaussian noise each (Gudbjartsson and Patz 1995,
-    doi 10.1002/mrm.1910340618).
-
-    Args:
-        keys: images (1, X, Y, Z), all with noise of the same strength.
-        most: largest standard deviation in the unit of the image; drawn evenly from 0 on.
-    """
-
-    def __init__(self, keys: str | Sequence[str], most: float) -> None:
-        MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, 1.0)
-        self.most = most
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Add noise to the images of an item; its ``sigma`` is of shape (1, 1, 1, 1)."""
-        item = dict(data)
-        sigma, rician = self.R.uniform(0, self.most), self.R.rand() < 0.5
-        for key in self.key_iterator(item):
-            noisy = item[key] + self._noise(item[key].shape, sigma)
-            item[key] = torch.hypot(noisy, self._noise(noisy.shape, sigma)) if rician else noisy
-        item["sigma"] = torch.full((1, 1, 1, 1), sigma)
-        return item
-
-    def _noise(self, shape: Sequence[int], sigma: float) -> torch.Tensor:
-        return torch.from_numpy((sigma * self.R.standard_normal(tuple(shape))).astype(np.float32))
-
-
 class RandAnomaliesd(RandomizableTransform, MapTransform):
     """Put some random anomalies into the brain.
 

@@ -9,7 +9,6 @@ import SimpleITK as sitk
 import torch
 
 from mri3d.errors import PreprocessingError
-from mri3d.models.noise import object_threshold
 from mri3d.transforms.case import Item, Stage
 from mri3d.volumes.itk import WORK_UNITS, as_sitk
 from mri3d.volumes.volume import FloatArray
@@ -41,19 +40,6 @@ def scale_of(brain: FloatArray, path: Path, percentile: float = 98.0) -> float:
             "Give the volume as the scanner made it, not standardised to a mean of 0",
         )
     return scale
-
-
-def scale_of_scan(data: FloatArray, path: Path) -> float:
-    """The bright intensity of a scan as it is, its brain not yet found: :func:`scale_of` what stands out from the air.
-
-    Args:
-        data: (X, Y, Z).
-        path: the volume, for the error.
-
-    Raises:
-        PreprocessingError: as :func:`scale_of`.
-    """
-    return scale_of(data[data >= float(object_threshold(torch.from_numpy(np.ascontiguousarray(data))))], path)
 
 
 class CorrectBias(Stage):

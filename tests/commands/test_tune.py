@@ -317,7 +317,7 @@ def loaded() -> Iterator[tuple[set[str], dict[str, str]]]:
         return call(self, item)
 
     def items(self: Prepared, participants: Any) -> Any:
-        whom.update({str(file.path): file.participant for file in self.files})
+        whom.update({str(path): participant for participant, path in self.files})
         return of(self, participants)
 
     with pytest.MonkeyPatch.context() as patch:

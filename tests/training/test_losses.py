@@ -126,12 +126,3 @@ def test_the_variational_loss_adds_the_divergence_of_the_latent():
     loss = VariationalLoss(BrainMSELoss(), 0.5)((pred, mean, log_variance), target)
     assert float(loss) == pytest.approx(float(plain + 0.5 * divergence), rel=1e-5)
     assert float(VariationalLoss(BrainMSELoss(), 0.5)(pred, target)) == float(plain)
-
-
-def test_a_network_that_takes_it_is_told_how_strong_the_noise_is():
-    data = {**batch(channels=1), "sigma": torch.full((3, 1, 1, 1, 1), 0.1)}
-    image, target, told, options = prepare_batch(data, CPU)
-    assert torch.equal(image, prepare_batch(batch(channels=1), CPU)[0])
-    assert target.shape[1] == 2
-    assert [sigma.shape for sigma in told] == [(3, 1, 1, 1, 1)]
-    assert options == {}

@@ -8,7 +8,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,7 @@ from monai.transforms import Compose, ScaleIntensityd
 
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.grid import Grid
-from mri3d.training.prepare import LoadPrepared, LoadScan, Prepared, prepare
+from mri3d.training.prepare import LoadPrepared, Prepared, prepare
 from mri3d.transforms import processes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded, SubjectDataset
@@ -84,7 +83,7 @@ def test_items_come_back_as_they_were_made(subjects, tmp_path: Path):
 
 def test_items_are_picked_by_person(subjects, tmp_path: Path):
     found = prepare(dataset([*subjects[:2], replace(subjects[2], participant="sub-1")]), tmp_path / "cache")
-    assert [Path(item["prepared"]) for item in found.of(["sub-1"])] == [found.files[0].path, found.files[2].path]
+    assert [Path(item["prepared"]) for item in found.of(["sub-1"])] == [found.files[0][1], found.files[2][1]]
     assert found.of([]) == found.of(["sub-9"]) == []
     assert [item["participant"] for item in found.load(["sub-2", "sub-1"])] == ["sub-1", "sub-2", "sub-1"]
 
@@ -158,8 +157,8 @@ def test_a_touched_mask_misses_the_cache(subjects, tmp_path: Path):
 def test_another_recipe_does_not_take_an_old_cache(subjects, tmp_path: Path, changed):
     first = prepare(dataset(subjects), tmp_path / "cache")
     second = prepare(changed(subjects), tmp_path / "cache")
-    assert not {file.path for file in first.files} & {file.path for file in second.files}
-    assert all(file.path.exists() for file in first.files)
+    assert not {path for _, path in first.files} & {path for _, path in second.files}
+    assert all(path.exists() for _, path in first.files)
 
 
 def test_two_copies_of_one_file_are_two_entries(subjects, tmp_path: Path):
@@ -169,7 +168,7 @@ def test_two_copies_of_one_file_are_two_entries(subjects, tmp_path: Path):
     stat = subjects[0].reference.stat()
     os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     found = prepare(dataset([subjects[0], subject_of(copy, subjects[0].mask)]), tmp_path / "cache")
-    assert len({file.path for file in found.files}) == 2
+    assert len({path for _, path in found.files}) == 2
 
 
 def test_not_one_usable_volume_is_an_error_that_names_the_cause(subjects, tmp_path: Path):
@@ -219,7 +218,7 @@ def test_changed_code_does_not_take_an_old_cache(subjects, tmp_path: Path, monke
     first = prepare(dataset(subjects), tmp_path / "cache")
     monkeypatch.setattr("mri3d.transforms.dataset.PREPROCESSING_VERSION", 999)
     second = prepare(dataset(subjects), tmp_path / "cache")
-    assert not {file.path for file in first.files} & {file.path for file in second.files}
+    assert not {path for _, path in first.files} & {path for _, path in second.files}
 
 
 def test_a_prepared_file_runs_no_code(tmp_path: Path):
@@ -227,29 +226,3 @@ def test_a_prepared_file_runs_no_code(tmp_path: Path):
     with pytest.raises(Exception, match="weights_only"):
         LoadPrepared()({"prepared": str(tmp_path / "x.pt")})
     assert Prepared((), ()).participants == ()
-
-
-def test_scans_can_be_learnt_from_on_their_own_voxels(subjects, tmp_path: Path):
-    found = prepare(dataset(subjects), tmp_path / "cache")
-    items = [LoadScan(least=4)(item) for item in found.of(["sub-1", "sub-3"])]
-    for number, item in zip((1, 3), items, strict=True):
-        stored = nib.load(subjects[number - 1].reference).get_fdata()
-        image = item["image"].numpy()[0]
-        assert set(item) == {"image"}
-        assert image.shape == stored.shape
-        assert np.corrcoef(image.ravel(), stored.ravel())[0, 1] == pytest.approx(1)
-        # whatever a scanner's unit: bright tissue is 1
-        assert np.percentile(image[image > 0.3], 98) == pytest.approx(1, abs=0.02)
-
-
-def test_thick_slices_are_mirrored_to_the_size_of_a_patch(subjects, tmp_path: Path):
-    (item,) = prepare(dataset(subjects[:1]), tmp_path / "cache").of(["sub-1"])
-    plain, padded = LoadScan(least=1)(item)["image"][0], LoadScan(least=40)(item)["image"][0]
-    lacking = [max(40 - n, 0) for n in plain.shape]
-    assert max(lacking) > 0
-    assert list(padded.shape) == [max(40, n) for n in plain.shape]
-    inner = padded[tuple(slice(n // 2, n // 2 + size) for n, size in zip(lacking, plain.shape, strict=True))]
-    assert torch.equal(inner, plain)
-    axis = int(np.argmax(lacking))
-    start = lacking[axis] // 2
-    assert torch.equal(padded.select(axis, start - 1), padded.select(axis, start))
