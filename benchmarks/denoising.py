@@ -333,7 +333,7 @@ def table(rows: Sequence[Mapping[str, Any]], contrasts: Mapping[str, Mapping[str
         lines.append(f"| dB over the best Gaussian, paired: {method} | {' | '.join(cells)} |")
     last = {(row["kind"], row["level"]): row for row in rows if row["method"] == "noisy input"}
     cells = [_cell(last[noise]["estimate"], 2) for noise in noises] + [""] * (len(contrasts) + 1)
-    return "\n".join([*lines, f"| estimated sigma over the true one | {' | '.join(cells)} |"]) + "\n"
+    return "\n".join([*lines, f"| estimated sigma over the added one | {' | '.join(cells)} |"]) + "\n"
 
 
 def _cell(estimate: Mapping[str, Any], digits: int) -> str:

@@ -32,10 +32,10 @@ def noise_level(x: torch.Tensor) -> torch.Tensor:
     """The standard deviation of white noise on each image.
 
     The median absolute value of the finest diagonal Haar subband over 0.6745 (Donoho and Johnstone 1994,
-    doi 10.1093/biomet/81.3.425). Only blocks of the object count, and of these the fifth around which the intensity
-    changes least, as of a Rician image (Coupe et al. 2010, doi 10.1016/j.media.2010.03.001): in air the noise of a
-    magnitude image is narrower, in a stripped one there is none, and fine anatomy would be taken for noise. Noise that
-    neighbouring voxels share, as after an interpolation, is underestimated.
+    doi 10.1093/biomet/81.3.425). Only blocks of the object count, as of a Rician image (Coupe et al. 2010,
+    doi 10.1016/j.media.2010.03.001): in air the noise of a magnitude image is narrower, in a stripped one there is
+    none. Of these only the flattest count: fine anatomy would be taken for noise. Noise that neighbouring voxels share,
+    as after an interpolation, is underestimated.
 
     Args:
         x: (batch, channels, *spatial) in 3D, at least 2 voxels along each axis; an odd last voxel is left out.
@@ -51,14 +51,22 @@ def noise_level(x: torch.Tensor) -> torch.Tensor:
     sigma = torch.zeros(x.shape[0], x.shape[1], 1, 1, 1, dtype=x.dtype, device=x.device)
     for b in range(x.shape[0]):
         for c in range(x.shape[1]):
+            # what is as bright as can be may be clipped, and tells nothing of the noise
+            clipped = functional.max_pool3d(x[b, c][None], 2)[0] >= x[b, c].max()
             inside = mean[b, c] >= object_threshold(mean[b, c])
-            steepness = _steepness(mean[b, c])
-            among = steepness[inside]
-            flattest = torch.kthvalue(among, max(1, among.numel() // 5)).values
-            inside &= steepness <= flattest
+            whole = inside & ~clipped
+            blocks = _flattest(mean[b, c], whole if bool(whole.any()) else inside)
             # the median absolute value of a normal distribution of unit variance
-            sigma[b, c] = detail[b, c][inside].median() / 0.6745
+            sigma[b, c] = detail[b, c][blocks].median() / 0.6745
     return sigma
+
+
+def _flattest(x: torch.Tensor, inside: torch.Tensor, part: int = 5, fewest: int = 500) -> torch.Tensor:
+    """The fifth of an object around which the intensity changes least, or more where that is too few for a median."""
+    steepness = _steepness(x)
+    among = steepness[inside]
+    n = among.numel()
+    return inside & (steepness <= torch.kthvalue(among, max(n // part, min(n, fewest))).values)
 
 
 def _steepness(x: torch.Tensor) -> torch.Tensor:

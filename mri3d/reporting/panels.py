@@ -26,6 +26,7 @@ from mri3d.volumes.volume import BoolArray, FloatArray
 # Okabe and Ito's colours, told apart by colour-blind readers too; every one is paired with a word, sign or line style.
 BACKGROUND, TEXT, MUTED = "#101418", "#eceff1", "#a3adb6"
 SKY, ORANGE, YELLOW, WHITE = "#56b4e9", "#e69f00", "#f0e442", "#ffffff"
+TISSUE = "#707070"  # about that of a brain, for what the colours of a map look like over it
 TRUTH = "#2ee6a0"  # found nowhere on the colour scale of the maps
 WIDTH, HEIGHT, DPI = 11.0, 7.9, 100  # inches, and pixels an inch
 Box = tuple[float, float, float, float]  # left, bottom, width and height in inches
@@ -167,7 +168,7 @@ def draw_scale(figure: Figure, overlay: Overlay, box: Box) -> None:
     left, bottom, width, height = box
     across, up = figure.get_size_inches()
     rect = (left / across, bottom / up, width / across, height / up)
-    axes = figure.add_axes(rect, facecolor="#707070", xticks=[])
+    axes = figure.add_axes(rect, facecolor=TISSUE, xticks=[])
     ramp = np.linspace(overlay.low, overlay.high, 256)[:, None]
     extent = (0.0, 1.0, overlay.low, overlay.high)
     axes.imshow(ramp, extent=extent, aspect="auto", origin="lower", cmap=overlay.colours(), norm=overlay.norm())

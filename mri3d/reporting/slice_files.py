@@ -6,10 +6,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw, ImageFont
 
 from mri3d.reporting.names import SLICES, path_of, slice_picture
-from mri3d.reporting.panels import Overlay
+from mri3d.reporting.panels import TISSUE, Overlay
 from mri3d.reporting.planes import AXIAL
 from mri3d.reporting.table import write_table
 from mri3d.scoring.detection import Detection, SliceScore
@@ -22,7 +24,7 @@ MAGNIFIED = 5
 BAR = 26
 """Pixels for the words above the picture."""
 
-SCALE = 76
+SCALE = 104
 """Pixels for the colours' scale on its right."""
 
 
@@ -49,8 +51,7 @@ def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image
     place = (0, 0, score.index)
     grey = np.clip(AXIAL.cut(image, place), 0, 1)[..., None].repeat(3, axis=-1)
     colour = overlay.colours()(overlay.norm()(AXIAL.cut(overlay.values, place)))
-    blended = grey * (1 - colour[..., 3:]) + colour[..., :3] * colour[..., 3:]
-    small = Image.fromarray(np.round(255 * blended).astype(np.uint8))
+    small = Image.fromarray(_over(grey, colour))
     size = (small.width * MAGNIFIED, small.height * MAGNIFIED)
     picture = Image.new("RGB", (size[0] + SCALE, size[1] + BAR))
     picture.paste(small.resize(size, Image.Resampling.BICUBIC), (0, BAR))
@@ -64,16 +65,24 @@ def _draw(score: SliceScore, image: FloatArray, overlay: Overlay) -> Image.Image
 
 
 def _draw_scale(picture: Image.Image, overlay: Overlay) -> None:
-    """What the colours mean, in the middle of the right margin: as they are over black, with the voxel threshold."""
+    """What the colours mean, in the middle of the right margin: as over brain tissue, with the voxel threshold."""
     left, height = picture.width - SCALE + 10, (picture.height - BAR) // 2
-    top = BAR + height // 2
-    values = np.linspace(overlay.high, overlay.low, height)
-    colour = overlay.colours()(overlay.norm()(values))[:, None].repeat(12, axis=1)
-    strip = np.round(255 * colour[..., :3] * colour[..., 3:]).astype(np.uint8)
+    top, right = BAR + height // 2, left + 12
+    ramp = np.linspace(overlay.high, overlay.low, height)[:, None].repeat(12, axis=1)
+    strip = _over(np.broadcast_to(to_rgb(TISSUE), (height, 12, 3)), overlay.colours()(overlay.norm()(ramp)))
     picture.paste(Image.fromarray(strip), (left, top))
+    labels = {overlay.high: f"\N{GREATER-THAN OR EQUAL TO} {overlay.high:.3g}", overlay.low: f"{overlay.low:.3g}"}
+    if overlay.marked:
+        labels[overlay.solid] = f"{overlay.solid:.3g} a voxel"
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    for value in (overlay.high, *([overlay.solid] if overlay.marked else []), overlay.low):
-        y = top + round((height - 1) * (overlay.high - value) / (overlay.high - overlay.low))
-        draw.line((left + 12, y, left + 16, y), fill="white")
-        draw.text((left + 19, y), f"{value:.1f}", fill="white", font=font, anchor="lm")
+    for value, words in labels.items():
+        y = top + round(float((height - 1) * (1 - overlay.norm()(value))))
+        draw.line((right, y, right + 4, y), fill="white")
+        draw.text((right + 7, y), words, fill="white", font=font, anchor="lm")
     draw.text((left, top - 10), "z", fill="white", font=font, anchor="ld")
+
+
+def _over(grey: FloatArray, colour: FloatArray) -> npt.NDArray[np.uint8]:
+    """Colours (rows, columns, 4) laid over a picture (rows, columns, 3) in [0, 1], in 255 steps."""
+    share = colour[..., 3:]
+    return np.round(255 * (grey * (1 - share) + colour[..., :3] * share)).astype(np.uint8)

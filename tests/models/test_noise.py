@@ -66,3 +66,15 @@ def test_fine_anatomy_is_not_taken_for_noise():
     texture = noise(0.1, 5) * (ellipsoid() > 0)
     texture[:, :30] = 0
     assert float(noise_level((ellipsoid() + texture + noise(0.03, 0))[None, None])) == pytest.approx(0.03, rel=0.2)
+
+
+@pytest.mark.parametrize("clipped_at", [0.8, 0.9, 0.99])
+def test_a_clipped_image_still_has_its_noise(clipped_at: float):
+    noisy = ellipsoid() + noise(0.05, 0)
+    ceiling = noisy[ellipsoid() > 0].quantile(clipped_at)
+    assert float(noise_level(noisy.clamp(max=ceiling)[None, None])) == pytest.approx(0.05, rel=0.15)
+
+
+def test_a_small_object_s_noise_is_not_left_to_chance():
+    found = [float(noise_level((1 + noise(0.05, seed, (12, 12, 12)))[None, None])) for seed in range(40)]
+    assert max(abs(one - 0.05) for one in found) < 0.02

@@ -55,7 +55,7 @@ def test_what_is_abnormal_glows_where_it_is_seen_from_the_feet(
     # the colour of the strongest stands at the top of the scale, and fades downward
     strip = scale[np.ptp(scale, axis=-1).max(axis=1) > 20][:, 12]
     assert np.abs(strip[0] - spot[round(rows * MAGNIFIED), round(columns * MAGNIFIED)]).max() <= 40
-    assert strip[0].sum() > 2 * strip[-1].sum()
+    assert np.abs(strip[-1] - 112).max() < 25, "hardly more than the grey of tissue"
 
 
 def test_without_slices_nothing_is_written_and_earlier_ones_go(
