@@ -71,7 +71,8 @@ def _draw_scale(picture: Image.Image, overlay: Overlay) -> None:
     ramp = np.linspace(overlay.high, overlay.low, height)[:, None].repeat(12, axis=1)
     strip = _over(np.broadcast_to(to_rgb(TISSUE), (height, 12, 3)), overlay.colours()(overlay.norm()(ramp)))
     picture.paste(Image.fromarray(strip), (left, top))
-    labels = {overlay.high: f"\N{GREATER-THAN OR EQUAL TO} {overlay.high:.3g}", overlay.low: f"{overlay.low:.3g}"}
+    # Pillow's own font has no sign for "at least"
+    labels = {overlay.high: f"> {overlay.high:.3g}", overlay.low: f"{overlay.low:.3g}"}
     if overlay.marked:
         labels[overlay.solid] = f"{overlay.solid:.3g} a voxel"
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
