@@ -158,8 +158,7 @@ Measured by `python -m benchmarks.detection`, written by `python -m benchmarks.d
 
 {detectors}
 
-{missing}
-{lesions}
+{missing}{lesions}
 
 ## Healthy heads
 
@@ -188,7 +187,7 @@ def page(run: Mapping[str, Any]) -> str:
         part=run["part"],
         reference=next(iter(run["detectors"])),
         detectors="\n".join(_table(("detector", "what it is", "recipe", "seed", "epochs", "learnt weights"), about)),
-        missing=f"Recipes not measured here: {', '.join(missing)}.\n" if missing else "",
+        missing=f"Recipes not measured here: {', '.join(missing)}.\n\n" if missing else "",
         lesions="\n".join(lesions[:-1]),
         healthy="\n".join(_healthy(run)),
         resolution=" or ".join(f"1/{step}" for step in steps),
@@ -200,7 +199,7 @@ def _epochs(of: Mapping[str, Any]) -> str:
     if not of["epochs"]:
         return ""
     full = merge_recipe(of["recipe"], {})["train"]["training"]["epochs"]
-    return f"{of['epochs']}" if of["epochs"] == full else f"{of['epochs']} (recipe: {full})"
+    return str(full) if of["epochs"] == full else f"{of['epochs']} (recipe: {full})"
 
 
 def _row(found: Mapping[str, Any], bare: bool = False) -> list[str]:
