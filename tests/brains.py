@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from mri3d.commands.demo import sample
 from mri3d.grid import Grid
 from mri3d.transforms.lesion import lesion_shape, with_lesion
 from mri3d.volumes.anatomy import Anatomy
+from tests.helpers import write_nifti
 
 FOV = (150.0, 190.0, 160.0)
 CENTRE = (0.0, -14.0, 8.0)
@@ -30,3 +32,10 @@ def brain_on(grid: Grid, seed: int = 0, lesion: bool = False) -> npt.NDArray[np.
     if lesion:
         brain = with_lesion(brain, lesion_shape(anatomy().grid))
     return sample(brain, anatomy().grid, grid, SMALLER_HEAD, rng)
+
+
+def write_brain(path: Path, grid: Grid, data: npt.NDArray[np.int16]) -> Path:
+    """Write a stripped brain, ``NAME.nii.gz``, and its mask beside it, which saves the extraction."""
+    mask = path.with_name(path.name.replace(".nii.gz", "_brainmask.nii.gz"))
+    write_nifti(mask, grid, data > 0, dtype=np.uint8)
+    return write_nifti(path, grid, data, dtype=np.int16)

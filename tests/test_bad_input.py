@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
 from mri3d.cli import main
 from mri3d.reporting.table import read_results
-from tests.brains import CENTRE, FOV, brain_on
+from tests.brains import CENTRE, FOV, brain_on, write_brain
 from tests.helpers import head_grid, write_nifti
 
 GRID = head_grid("RAS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
@@ -85,7 +85,7 @@ def test_monais_own_command_tells_failures_by_its_exit_code(tmp_path):
 
 def test_killed_run_resumes_with_what_is_missing(tmp_path):
     for seed in range(6):
-        _good(tmp_path / "in" / f"sub-{seed}_T1w.nii.gz", seed)
+        write_brain(tmp_path / "in" / f"sub-{seed}_T1w.nii.gz", GRID, brain_on(GRID, seed))
     command = [sys.executable, "-m", "mri3d.cli", "detect", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
     process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL)
     table = tmp_path / "out" / "results.csv"
@@ -109,7 +109,7 @@ def test_killed_run_resumes_with_what_is_missing(tmp_path):
     assert json.loads((tmp_path / "out" / "run.json").read_text())["subjects"] == 6
 
     changed = tmp_path / "in" / "sub-0_T1w.nii.gz"
-    _good(changed, 9)
+    write_brain(changed, GRID, brain_on(GRID, 9))
     again = CliRunner().invoke(main, [*command[3:], "--resume", "--device", "cpu"])
     assert again.exit_code == 0, again.output
     redone = {path.name for path in before if path.exists() and path.stat().st_mtime_ns != before[path]}

@@ -17,7 +17,7 @@ from tests.helpers import head_grid, rotation_about, write_nifti
 
 MAPS = ("error", "zscore", "anomaly", "recon")
 SPACING = (1.5, 1.5, 1.5)
-SAME_VOXELS = ("ras", "las", "psr", "plain", "slope", "big_endian", "sform_only", "qform_only", "codes", "four_d")
+SAME_VOXELS = ("ras", "las_plain", "psr_slope", "sform_only_big_endian", "qform_only_four_d", "codes")
 OTHER_VOXELS = ("oblique", "anisotropic", "other_qform")
 
 
@@ -44,15 +44,11 @@ def _write_all(folder: Path) -> None:
         return {"data": np.asarray(other.dataobj), "grid": type(ras)(other.shape, other.affine)}
 
     stored("ras")
-    stored("las", **turned("LAS"))
-    stored("psr", **turned("PSR"))
-    stored("plain", ending=".nii")
-    stored("slope", slope=(0.5, -100.0))
-    stored("big_endian", big_endian=True)
-    stored("sform_only", codes=(2, 0))
-    stored("qform_only", codes=(0, 1))
+    stored("las_plain", ending=".nii", **turned("LAS"))
+    stored("psr_slope", slope=(0.5, -100.0), **turned("PSR"))
+    stored("sform_only_big_endian", codes=(2, 0), big_endian=True)
+    stored("qform_only_four_d", codes=(0, 1), trailing=1)
     stored("codes", codes=(4, 1))
-    stored("four_d", trailing=1)
     stored("oblique", grid=(oblique := _grid("LPS", degrees=15.0)), data=brain_on(oblique, lesion=True))
     thick = _grid("LAS", (0.9, 0.9, 5.0))
     stored("anisotropic", grid=thick, data=brain_on(thick, lesion=True))

@@ -8,13 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
 
 from mri3d.cli import main
 from mri3d.commands import demo
+from mri3d.interrupts import ignored
+from mri3d.reporting.panels import save_png
 from mri3d.reporting.table import read_results
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
@@ -70,3 +75,29 @@ def test_what_cannot_be_resumed_is_not_said_to_be(monkeypatch: pytest.MonkeyPatc
     result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path)])
     assert result.exit_code == 130
     assert result.output == "mri3d: interrupted\n"
+
+
+class Pressed(Artist):
+    """Something to draw in which Ctrl-C is pressed, and lost as Matplotlib's compiled code loses it."""
+
+    def draw(self, renderer: object) -> None:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+
+def test_an_interrupt_while_a_picture_is_drawn_is_not_lost(tmp_path: Path):
+    figure = Figure(figsize=(1, 1))
+    figure.add_artist(Pressed())
+    with pytest.raises(KeyboardInterrupt):
+        save_png(figure, tmp_path / "picture.png")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_nobody_may_hear_is_over_afterwards():
+    with ignored():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "mri3d"
 LAYERS = {
     "errors": 0,
     "grid": 0,
+    "interrupts": 0,
     "resources": 0,
     "extras": 1,
     "volumes": 1,
@@ -37,7 +38,7 @@ LAYERS = {
 
 # Each takes seconds to load, or loads one that does.
 HEAVY = {"torch", "monai", "ignite", "deepbet"}
-WITHOUT_HEAVY = {"errors", "extras", "grid", "resources", "evaluation", "volumes", "cli"}
+WITHOUT_HEAVY = {"errors", "extras", "grid", "interrupts", "resources", "evaluation", "volumes", "cli"}
 
 Sources = Mapping[str, str]  # a module's dotted name to its text
 

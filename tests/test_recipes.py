@@ -17,8 +17,8 @@ from mri3d.detector import Detector
 from mri3d.recipe import config_of, merge, network_of, recipes
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
-from tests.brains import CENTRE, FOV, brain_on
-from tests.helpers import head_grid, write_nifti
+from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.helpers import head_grid
 
 GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
 SUBJECTS = 14
@@ -51,9 +51,7 @@ def healthy(tmp_path_factory) -> Path:
     """Stripped brains on a coarse grid, each with its mask beside it."""
     folder = tmp_path_factory.mktemp("healthy")
     for seed in range(SUBJECTS):
-        data = brain_on(GRID, seed)
-        write_nifti(folder / f"sub-{seed:02}_T1w.nii.gz", GRID, data, dtype=np.int16)
-        write_nifti(folder / f"sub-{seed:02}_T1w_brainmask.nii.gz", GRID, (data > 0).astype(np.uint8), dtype=np.uint8)
+        write_brain(folder / f"sub-{seed:02}_T1w.nii.gz", GRID, brain_on(GRID, seed))
     return folder
 
 

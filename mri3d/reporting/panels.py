@@ -18,6 +18,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from mri3d.interrupts import held
 from mri3d.reporting.planes import Canonical, Index, Plane
 from mri3d.scoring.detection import Detection
 from mri3d.volumes.atomic import atomic_write
@@ -207,7 +208,8 @@ def printable(name: str, longest: int = 80) -> str:
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure without metadata, whole or not at all."""
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
+    with held():
+        canvas.draw()
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])  # nothing is transparent
     with atomic_write(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG", compress_level=9)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+from mri3d.interrupts import ignored
 
 T = TypeVar("T")
 
@@ -39,7 +38,7 @@ def in_processes(dataset: Dataset[T], count: int, device: torch.device, descript
         num_workers=processes if processes > 1 else 0,
         multiprocessing_context="spawn" if processes > 1 else None,  # a forked torch may hang in its thread pool
     )
-    with _interrupts_are_ours():
+    with ignored():  # or each would print its traceback; this process hears Ctrl-C later and ends them
         elements = iter(loader)
     yield from tqdm(elements, total=count, desc=description, unit="volume")
 
@@ -53,16 +52,3 @@ def workers(volumes: int, device: torch.device) -> int:
     """How many processes work on some volumes."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(volumes, own, MAX_WORKERS if device.type == "cpu" else MAX_WORKERS_GPU)
-
-
-@contextmanager
-def _interrupts_are_ours() -> Iterator[None]:
-    """Processes started here do not hear Ctrl-C, or each would print its traceback; this one hears it and ends them."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may set this
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from mri3d.errors import AlignmentError
 from mri3d.grid import Affine, Grid
-from mri3d.volumes.itk import RAS_TO_LPS, WORK_UNITS, as_sitk
+from mri3d.volumes.itk import WORK_UNITS, as_sitk, world_matrix
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
 MIN_DICE = 0.88
@@ -146,11 +146,7 @@ def _register(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> 
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetTranslation(rigid.GetTranslation())
     affine = _optimise(fixed, fixed_mask, moving, affine, shrink=[4, 2, 1])
-    lps = np.eye(4)
-    centre = np.array(affine.GetCenter())
-    lps[:3, :3] = np.array(affine.GetMatrix()).reshape(3, 3)
-    lps[:3, 3] = np.array(affine.GetTranslation()) + centre - lps[:3, :3] @ centre
-    return np.asarray(RAS_TO_LPS @ lps @ RAS_TO_LPS)
+    return world_matrix(affine)
 
 
 def _optimise(fixed: sitk.Image, mask: sitk.Image, moving: sitk.Image, start: Any, shrink: list[int]) -> Any:

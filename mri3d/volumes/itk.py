@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from mri3d.grid import Grid
+from mri3d.grid import Affine, Grid
 
 WORK_UNITS = 2
 """ITK's threads; fixed, because the order of its sums, and with it the last digits, depends on their number."""
@@ -26,3 +26,12 @@ def as_sitk(array: npt.NDArray[Any], grid: Grid | None = None) -> sitk.Image:
         image.SetOrigin(lps[:3, 3].tolist())
         image.SetDirection((lps[:3, :3] / np.array(grid.spacing)).ravel().tolist())
     return image
+
+
+def world_matrix(transform: sitk.Transform) -> Affine:
+    """The (4, 4) matrix, RAS and mm, of a linear ITK transform with a centre, such as Euler3D or Affine."""
+    centre = np.array(transform.GetCenter())
+    lps = np.eye(4)
+    lps[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
+    lps[:3, 3] = np.array(transform.GetTranslation()) + centre - lps[:3, :3] @ centre
+    return np.asarray(RAS_TO_LPS @ lps @ RAS_TO_LPS)

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from mri3d.cli import main
 from mri3d.errors import UsageError
-from tests.brains import CENTRE, FOV, brain_on
-from tests.helpers import head_grid, write_nifti
+from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.helpers import head_grid
 
 GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
 SMALL = {
@@ -31,8 +31,7 @@ def make(folder: Path, people: list[str], brightness: float = 1.0) -> Path:
     folder.mkdir()
     for name in people:
         data = (brain_on(GRID, int(name[-2:])) ** brightness).astype(np.int16)
-        write_nifti(folder / f"{name}_T1w.nii.gz", GRID, data, dtype=np.int16)
-        write_nifti(folder / f"{name}_T1w_brainmask.nii.gz", GRID, (data > 0).astype(np.uint8), dtype=np.uint8)
+        write_brain(folder / f"{name}_T1w.nii.gz", GRID, data)
     return folder
 
 

@@ -22,13 +22,15 @@ from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
 from mri3d.cli import main
 from mri3d.detector import Detector
 from mri3d.training.history import read_history
-from tests.brains import CENTRE, FOV, brain_on
-from tests.helpers import head_grid, write_nifti
+from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.helpers import head_grid
 
-GRID = head_grid("RAS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
+GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
 SUBJECTS = 12
 SMALL = (
     "network_def.channels=[4,8,8,8]",
+    "grid.spacing=4.0",
+    "grid.shape=[40,48,40]",
     "training.epochs=6",
     "training.shares={train: 0.4, validation: 0.1, calibration: 0.5, test: 0.0}",
     "bias_correction=false",
@@ -39,9 +41,7 @@ SMALL = (
 def healthy(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("healthy")
     for seed in range(SUBJECTS):
-        path = folder / f"sub-{seed:02}" / "anat" / f"sub-{seed:02}_T1w.nii.gz"
-        path.parent.mkdir(parents=True)
-        write_nifti(path, GRID, brain_on(GRID, seed), dtype=np.int16)
+        write_brain(folder / f"sub-{seed:02}" / "anat" / f"sub-{seed:02}_T1w.nii.gz", GRID, brain_on(GRID, seed))
     (folder / "sub-bad_T1w.nii.gz").write_text("one bad file must not end the training")
     return folder
 
@@ -128,7 +128,7 @@ def test_bundle_without_calibration_says_so(bundle, healthy, tmp_path):
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(bundle), str(copy)], check=True)
     (copy / "models" / "calibration.json").unlink()
-    detection = Detector.load(copy, "cpu").detect(next(healthy.glob("sub-00/anat/*")))
+    detection = Detector.load(copy, "cpu").detect(next(healthy.glob("sub-00/anat/*_T1w.nii.gz")))
     assert detection.score.decision == "uncalibrated" and detection.anomaly is None
     assert any("calibration" in warning for warning in detection.warnings)
 
@@ -143,7 +143,7 @@ def _monai(cwd: Path, *words: object) -> str:
 
 
 def test_command_line_bundle_and_python_give_the_same_maps(healthy, tmp_path):
-    source = next(healthy.glob("sub-03/anat/*"))
+    source = next(healthy.glob("sub-03/anat/*_T1w.nii.gz"))
     root = find_bundle(DEFAULT_BUNDLE)
     result = CliRunner().invoke(main, ["detect", str(source), "-o", str(tmp_path / "cli"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
@@ -170,7 +170,7 @@ def test_monai_trains_and_evaluates_from_any_directory(bundle, healthy, tmp_path
     assert not (bundle / "training" / "cache").exists()  # a shared bundle shows nobody's brain
     _monai(
         tmp_path, "run", "--config_file", configs / "train.yaml", "--dataset_dir", healthy,
-        "--training#epochs", 1, "--device", "$torch.device('cpu')",
+        "--training#epochs", 1, "--cache_dir", bundle.parent / "cache", "--device", "$torch.device('cpu')",
     )  # fmt: skip
     assert len(read_history(copy / "training")) == 1
     _monai(
@@ -190,7 +190,7 @@ def test_monai_verifies_and_exports(bundle, tmp_path):
         tmp_path, "ckpt_export", "network_def", "--filepath", exported, "--ckpt_file", bundle / "models" / "model.pt",
         "--meta_file", meta, "--config_file", config,
     )  # fmt: skip
-    image = torch.rand(1, 1, 80, 96, 80)
+    image = torch.rand(1, 1, 40, 48, 40)
     detector = Detector.load(bundle, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(exported)(image), detector._network(image), atol=1e-5, rtol=0)

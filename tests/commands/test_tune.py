@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -32,8 +31,8 @@ from mri3d.search.space import Choice, Range, parse_space
 from mri3d.search.study import Study
 from mri3d.training.history import read_history
 from mri3d.training.prepare import LoadPrepared, Prepared
-from tests.brains import CENTRE, FOV, brain_on
-from tests.helpers import head_grid, write_nifti
+from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.helpers import head_grid
 
 optuna = pytest.importorskip("optuna")
 
@@ -279,11 +278,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stripped brains on a coarse grid, each with its mask beside it, and a recipe."""
     place = tmp_path_factory.mktemp("tune")
     for seed in range(SUBJECTS):
-        data = brain_on(GRID, seed)
-        name = place / "healthy" / f"sub-{seed:02}_T1w"
-        write_nifti(name.with_suffix(".nii.gz"), GRID, data, dtype=np.int16)
-        mask = name.with_name(f"{name.name}_brainmask.nii.gz")
-        write_nifti(mask, GRID, (data > 0).astype(np.uint8), dtype=np.uint8)
+        write_brain(place / "healthy" / f"sub-{seed:02}_T1w.nii.gz", GRID, brain_on(GRID, seed))
     (place / "small.yaml").write_text(yaml.safe_dump(RECIPE))
     return place
 
