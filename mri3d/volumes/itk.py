@@ -29,9 +29,10 @@ def as_sitk(array: npt.NDArray[Any], grid: Grid | None = None) -> sitk.Image:
 
 
 def world_matrix(transform: sitk.Transform) -> Affine:
-    """The (4, 4) matrix, RAS and mm, of a linear ITK transform with a centre, such as Euler3D or Affine."""
-    centre = np.array(transform.GetCenter())
+    """The (4, 4) matrix, RAS and mm, of a linear ITK transform."""
+    corners = np.vstack([np.zeros(3), np.eye(3)]).tolist()
+    origin, *ends = (np.array(transform.TransformPoint(corner)) for corner in corners)
     lps = np.eye(4)
-    lps[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
-    lps[:3, 3] = np.array(transform.GetTranslation()) + centre - lps[:3, :3] @ centre
+    lps[:3, :3] = np.stack([end - origin for end in ends], axis=1)
+    lps[:3, 3] = origin
     return np.asarray(RAS_TO_LPS @ lps @ RAS_TO_LPS)
