@@ -14,7 +14,7 @@ from mri3d.errors import AlignmentError, BrainError, Mri3dError
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded
 from mri3d.transforms.intensity import scale_of
-from mri3d.transforms.source import FindBrain, LoadVolume
+from mri3d.transforms.source import FindBrain, LoadVolumes
 from mri3d.volumes.alignment import USUAL_CORRELATION, Alignment, register
 from mri3d.volumes.brain import ALIKE, alike, cut_area
 from mri3d.volumes.subject import Subject
@@ -134,7 +134,7 @@ def examine(subject: Subject, device: str = "cpu") -> Examined:
         subject: of one volume.
         device: where the brain extraction runs.
     """
-    item = Guarded([LoadVolume(), _Describe()])({"case": Case(subject), "facts": Facts(subject)})
+    item = Guarded([LoadVolumes(), _Describe()])({"case": Case(subject), "facts": Facts(subject)})
     stored: Stored | None = item["facts"].stored
     if stored is not None and not stored.labels:
         item = Guarded([FindBrain(device), _MeasureBrain(), _MeasureIntensity(), _Register()])(item)

@@ -51,13 +51,18 @@ class HealthyResidual:
 
     Args:
         participant: whom it shows.
-        values: (X, Y, Z) smoothed residual, 0 outside the brain.
-        mask: (X, Y, Z) brain.
+        values: (C, X, Y, Z) smoothed residual, a channel a modality, 0 outside ``mask``.
+        mask: (C, X, Y, Z) the brain as far as each modality shows it.
     """
 
     participant: str
     values: FloatArray
     mask: BoolArray
+
+    @property
+    def brain(self) -> BoolArray:
+        """(X, Y, Z) where any modality shows it."""
+        return np.asarray(self.mask.any(axis=0))
 
 
 class Calibrator:
@@ -98,7 +103,7 @@ class Calibrator:
         """Write the statistics and ``calibration.json`` into a bundle's ``models``.
 
         Args:
-            items: preprocessed healthy scans, ``image`` and ``mask`` of shape (1, *grid.shape), and ``participant``,
+            items: preprocessed healthy scans, ``image`` and ``mask`` of shape (C, *grid.shape), and ``participant``,
                 whom the scan shows.
             root: the bundle.
             preprocessing: the chain that made the items.
@@ -114,9 +119,9 @@ class Calibrator:
         self.network.eval()
         found = []
         for item in tqdm(items, desc="calibrate", unit="subject"):
-            reconstruction = self.inferer(item["image"].to(self.device)[None], self.network)[0, 0].float().cpu().numpy()
-            mask = np.asarray(item["mask"][0])
-            residual = self.scorer.residual(item["image"][0].numpy(), reconstruction, mask)
+            reconstruction = self.inferer(item["image"].to(self.device)[None], self.network)[0].float().cpu().numpy()
+            mask = np.asarray(item["mask"])
+            residual = self.scorer.residual(item["image"].numpy(), reconstruction, mask)
             found.append(HealthyResidual(item["participant"], residual, mask))
         return found
 
@@ -166,7 +171,7 @@ class Calibrator:
             for scan in scans:
                 others = others.without(scan.values, scan.mask)
             normative = others.normative(self.grid, self.scorer.standardise)
-            departures.append([self.scorer.departure(s.values, s.mask, normative)[s.mask] for s in scans])
+            departures.append([self.scorer.departure(s.values, s.mask, normative)[s.brain] for s in scans])
         return departures
 
 
@@ -189,9 +194,9 @@ def _of_slices(
     for own, scans in zip(zscores, people, strict=True):
         largest: dict[int, float] = {}
         for z, scan in zip(own, scans, strict=True):
-            whole = np.zeros(scan.mask.shape, np.float32)
-            whole[scan.mask] = z
-            for index, score in slice_scores(whole, scan.mask).items():
+            whole = np.zeros(scan.brain.shape, np.float32)
+            whole[scan.brain] = z
+            for index, score in slice_scores(whole, scan.brain).items():
                 largest[index] = max(score, largest.get(index, score))
         found.append(largest)
     return found

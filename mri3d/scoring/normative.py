@@ -39,8 +39,8 @@ class Normative:
     """Mean and standard deviation of healthy residuals at every voxel of the model grid.
 
     Args:
-        mean: (X, Y, Z) float32.
-        std: (X, Y, Z) float32, positive everywhere.
+        mean: (C, X, Y, Z) float32, a channel a modality.
+        std: likewise, positive everywhere.
         grid: the model grid.
         tail: how far healthy voxels depart in these units; None where that is not known.
     """
@@ -69,7 +69,8 @@ class Normative:
         """
         for name, data in (("mean", self.mean), ("std", self.std)):
             with atomic_write(folder / f"residual_{name}.nii.gz") as path:
-                image = nib.Nifti1Image(data.astype(np.float32), self.grid.affine)
+                volumes = np.moveaxis(data.astype(np.float32), 0, -1)
+                image = nib.Nifti1Image(volumes[..., 0] if len(data) == 1 else volumes, self.grid.affine)
                 image.header.set_xyzt_units("mm")
                 # 16 bits hold a residual to 1e-4 of its range, and half the size
                 image.set_data_dtype(np.int16)
@@ -88,6 +89,7 @@ class Normative:
         try:
             mean, std = (nib.Nifti1Image.from_filename(folder / f"residual_{name}.nii.gz") for name in ("mean", "std"))
             arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in (mean, std)]
+            arrays = [np.moveaxis(array.reshape(*array.shape[:3], -1), -1, 0).copy() for array in arrays]
         except Exception as error:  # nibabel raises half a dozen kinds for a damaged file
             raise BundleError(
                 folder,
@@ -96,7 +98,7 @@ class Normative:
                 "Train the bundle again, or restore the file",
             ) from error
         tail = Tail.load(folder / TAIL_FILE) if (folder / TAIL_FILE).exists() else None
-        return cls(arrays[0], arrays[1], Grid(arrays[0].shape, mean.affine), tail)
+        return cls(arrays[0], arrays[1], Grid(arrays[0].shape[1:], mean.affine), tail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,7 @@ class ResidualSums:
     In float64 rounding is negligible, so that leaving a subject out needs no second pass over the others.
 
     Args:
-        count: (X, Y, Z) brains that have the voxel.
+        count: (C, X, Y, Z) brains that have the voxel.
         total: sum of their residuals.
         squares: sum of the residuals' squares.
     """
@@ -142,9 +144,11 @@ class ResidualSums:
         return self._over_brain(grid) if standardise == "brain" else self._by_voxel(grid)
 
     def _over_brain(self, grid: Grid) -> Normative:
-        """A mean of 0 and one standard deviation for all voxels."""
-        std = max(float(np.sqrt(self.squares.sum() / max(self.count.sum(), 1))), 1e-6)
-        return Normative(np.zeros(grid.shape, np.float32), np.full(grid.shape, std, np.float32), grid)
+        """A mean of 0 and one standard deviation for all voxels of a modality."""
+        squares, count = (sums.sum(axis=(1, 2, 3), keepdims=True) for sums in (self.squares, self.count))
+        variance = squares / np.maximum(count, 1)
+        std = np.broadcast_to(np.maximum(np.sqrt(variance), 1e-6), self.total.shape)
+        return Normative(np.zeros(self.total.shape, np.float32), std.astype(np.float32), grid)
 
     def _by_voxel(self, grid: Grid) -> Normative:
         """Mean and standard deviation at each voxel, the latter moderated by its neighbourhood.
@@ -157,11 +161,13 @@ class ResidualSums:
         freedom = np.maximum(self.count - 1, 0)
         neighbourhood = _blur(around_mean) / np.maximum(_blur(freedom), 0.1)
         variance = (around_mean + PRIOR_SUBJECTS * neighbourhood) / (freedom + PRIOR_SUBJECTS)
-        brain = self.count >= self.count.max() / 2
-        floor = FLOOR * float(np.sqrt(np.median(variance[brain])))
-        std = np.maximum(np.sqrt(variance), max(floor, 1e-6))
+        floors = [
+            FLOOR * np.sqrt(np.median(own[count >= count.max() / 2]))
+            for own, count in zip(variance, self.count, strict=True)
+        ]
+        std = np.maximum(np.sqrt(variance), np.maximum(floors, 1e-6)[:, None, None, None])
         return Normative(mean.astype(np.float32), std.astype(np.float32), grid)
 
 
 def _blur(array: Array64) -> Array64:
-    return np.asarray(ndimage.gaussian_filter(array, PRIOR_WIDTH))
+    return np.asarray(ndimage.gaussian_filter(array, PRIOR_WIDTH, axes=(1, 2, 3)))

@@ -22,7 +22,7 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Scorer:
-    """How residuals become scores.
+    """How residuals become scores. Arrays (C, X, Y, Z) have a channel a modality.
 
     Args:
         measure: what the residual is, the ``difference`` of image and reconstruction or, by ``ssim``, their lack of
@@ -58,16 +58,21 @@ class Scorer:
         return tuple(self.smoothing) if isinstance(self.smoothing, Sequence) else (self.smoothing,)
 
     def residual(self, image: FloatArray, reconstruction: FloatArray, mask: BoolArray) -> FloatArray:
-        """The signed, smoothed residual that is standardised; (X, Y, Z), 0 outside the brain."""
+        """The signed, smoothed residual that is standardised; all (C, X, Y, Z), 0 outside ``mask``."""
         measure = dissimilarity if self.measure == "ssim" else difference
-        return smooth(measure(image, reconstruction, mask), mask, self.widths)
+        channels = zip(image, reconstruction, mask, strict=True)
+        return np.stack([smooth(measure(*channel), channel[-1], self.widths) for channel in channels])
 
     def departure(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
         """How far a residual of :meth:`residual` departs, in healthy standard deviations.
 
-        (X, Y, Z), at least 0, larger is more abnormal; :meth:`Normative.zscore` makes it a z-map.
+        (X, Y, Z), at least 0, larger is more abnormal: the root mean square over the modalities that show a voxel.
+        :meth:`Normative.zscore` makes it a z-map.
         """
-        signed = normative.standardise(residual, mask)
+        each = self._counted(normative.standardise(residual, mask))
+        return np.asarray(np.sqrt((each**2).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)), dtype=np.float32)
+
+    def _counted(self, signed: FloatArray) -> FloatArray:
         match self.direction:
             case "both":
                 return np.abs(signed)
@@ -95,10 +100,14 @@ class Scorer:
     ) -> tuple[FloatArray, FloatArray | None, float]:
         """Error map, z-map and score; without statistics no z-map, and the score is that of the error map.
 
-        The score is taken before departures become z: there the few that are largest by far count for what they are.
+        Image, reconstruction and mask are (C, X, Y, Z), the maps (X, Y, Z); the error is the mean over the modalities
+        that show a voxel. The score is taken before departures become z: there the few that are largest by far count
+        for what they are.
         """
-        error = np.abs(difference(image, reconstruction, mask))
+        brain = mask.any(axis=0)
+        error = np.abs(difference(image, reconstruction, mask)).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
+        error = error.astype(np.float32)
         if normative is None:
-            return error, None, self.value(error[mask])
+            return error, None, self.value(error[brain])
         departure = self.departure(self.residual(image, reconstruction, mask), mask, normative)
-        return error, normative.zscore(departure), self.value(departure[mask])
+        return error, normative.zscore(departure), self.value(departure[brain])

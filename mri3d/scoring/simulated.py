@@ -24,8 +24,8 @@ class Simulated:
     """A healthy subject with anomalies put in.
 
     Args:
-        image: (1, X, Y, Z) float32, normalised intensity.
-        mask: (X, Y, Z) brain.
+        image: (C, X, Y, Z) float32, normalised intensity.
+        mask: (C, X, Y, Z) the brain as far as each modality shows it.
         truth: (X, Y, Z) brain voxels whose intensity was changed by more than 0.03; at least one.
     """
 
@@ -41,18 +41,18 @@ def simulate(items: Sequence[Item]) -> tuple[Simulated, ...]:
     alone; where chance would put nothing in, it draws again.
 
     Args:
-        items: preprocessed, ``image`` and ``mask`` of shape (1, X, Y, Z) and ``participant``; unchanged.
+        items: preprocessed, ``image`` and ``mask`` of shape (C, X, Y, Z) and ``participant``; unchanged.
     """
     return tuple(_simulate(item) for item in items if item["mask"].any())
 
 
 def _simulate(item: Item) -> Simulated:
     transform, seed = RandAnomaliesd("image"), zlib.crc32(item["participant"].encode())
-    mask = np.asarray(item["mask"][0], dtype=bool)
+    mask = np.asarray(item["mask"], dtype=bool)
     while True:
         transform.set_random_state(seed % 2**32)
         image = transform({"image": item["image"], "mask": item["mask"]})["image"].float()
-        truth = ((image - item["image"]).abs()[0].numpy() > CORRUPTED) & mask
+        truth = (((image - item["image"]).abs().numpy() > CORRUPTED) & mask).any(axis=0)
         if truth.any():
             return Simulated(image, mask, truth)
         seed += 1
@@ -84,16 +84,17 @@ def average_precision(
     scores, truths = [], []
     with eval_mode(network):
         for subject in subjects:
-            pred = inferer(subject.image[None].to(device), network)[0, 0].float().cpu().numpy()
+            pred = inferer(subject.image[None].to(device), network)[0].float().cpu().numpy()
             if not np.isfinite(pred).all():
                 return float("nan")
-            residual = scorer.residual(subject.image[0].numpy(), pred, subject.mask)
-            scores.append(scorer.departure(residual, subject.mask, _unit(residual.shape))[subject.mask])
-            truths.append(subject.truth[subject.mask])
+            residual = scorer.residual(subject.image.numpy(), pred, subject.mask)
+            brain = subject.mask.any(axis=0)
+            scores.append(scorer.departure(residual, subject.mask, _unit(residual.shape))[brain])
+            truths.append(subject.truth[brain])
     return float(average_precision_score(np.concatenate(truths), np.concatenate(scores)))
 
 
 def _unit(shape: tuple[int, ...]) -> Normative:
     """Statistics that leave a residual as it is."""
     zero, one = (np.full(shape, value, np.float32) for value in (0, 1))
-    return Normative(zero, one, Grid((shape[0], shape[1], shape[2]), np.eye(4)))
+    return Normative(zero, one, Grid((shape[1], shape[2], shape[3]), np.eye(4)))

@@ -21,7 +21,7 @@ class ScoreResidual(Stage):
     Args:
         scorer: how residuals become scores.
         normative: healthy statistics; without them there is no z-map.
-        keep_reconstruction: take the reconstruction along to the source grid.
+        keep_reconstruction: take the reference's reconstruction along to the source grid.
     """
 
     name = "score"
@@ -34,12 +34,12 @@ class ScoreResidual(Stage):
 
         And ``model_zscore``, the z-map as an array that stays on the model grid.
         """
-        image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
+        image, pred, mask = (torch.as_tensor(item[key]).cpu().numpy() for key in ("image", "pred", "mask"))
         error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, self.normative)
         item["error"] = torch.from_numpy(error)[None]
         item["zscore"] = None if zscore is None else torch.from_numpy(zscore)[None]
         item["model_zscore"] = zscore
-        item["recon"] = torch.from_numpy(pred * mask)[None] if self.keep_reconstruction else None
+        item["recon"] = torch.from_numpy((pred * mask)[:1]) if self.keep_reconstruction else None
         return item
 
 

@@ -61,7 +61,7 @@ class Prepared:
 
 
 class LoadPrepared(Transform):
-    """Read one cache file: ``image`` (1, *grid.shape) float32 and ``mask`` (1, *grid.shape) bool."""
+    """Read one cache file: ``image`` (C, *grid.shape) float32 and ``mask`` (C, *grid.shape) bool."""
 
     def __call__(self, item: dict[str, str]) -> Item:
         """The tensors that ``prepared`` names, and nothing else: a batch of them is tensors alone."""
@@ -135,9 +135,10 @@ def prepare(
 
 
 def _key(subject: Subject, settings: Any) -> str:
-    files = [path for path in (subject.reference, subject.mask) if path is not None]
+    files = [path for path in (*subject.images.values(), subject.mask) if path is not None]
     stats = [os.stat(path) for path in files if path.exists()]  # a missing one fails at the gate, with its name
-    parts = [__version__, str(subject.reference.resolve()), [(s.st_size, s.st_mtime_ns) for s in stats], settings]
+    places, states = [str(path.resolve()) for path in files], [(s.st_size, s.st_mtime_ns) for s in stats]
+    parts = [__version__, places, states, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 

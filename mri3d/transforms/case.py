@@ -12,12 +12,14 @@ from monai.transforms.transform import Transform
 from mri3d.errors import Mri3dError
 from mri3d.volumes.alignment import Alignment
 from mri3d.volumes.brain import Brain
+from mri3d.volumes.coregistration import Coregistration
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import Volume
 
 Item = dict[str, Any]
-"""A dictionary as MONAI passes it on: ``case`` (Case), and from the model grid on ``image`` and ``mask``,
-tensors of shape (1, *grid.shape)."""
+"""A dictionary as MONAI passes it on: ``case`` (Case), and from the model grid on ``image`` and ``mask``, tensors of
+shape (C, *grid.shape), a channel a modality. A channel of ``mask`` is the brain as far as its modality shows it; the
+first one, the reference, shows all of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,21 +28,28 @@ class Case:
 
     Args:
         subject: whose it is.
-        volume: the source volume, untouched.
-        brain: its brain mask.
+        volumes: modality to source volume, untouched; the first is the reference.
+        brain: the brain mask, on the reference grid.
         alignment: the affine to the template.
+        coregistrations: where the other modalities lie in the reference's world.
         warnings: what a user should know, whole sentences.
         seconds: time by stage.
         error: why the subject failed; later steps then pass it by.
     """
 
     subject: Subject
-    volume: Volume | None = None
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
     brain: Brain | None = None
     alignment: Alignment | None = None
+    coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: Mri3dError | None = None
+
+    @property
+    def volume(self) -> Volume | None:
+        """The volume whose grid the maps lie on, once it is read."""
+        return next(iter(self.volumes.values()), None)
 
     def spent(self, stage: str, seconds: float) -> Case:
         """The case with the time of a stage added."""

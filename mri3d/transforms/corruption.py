@@ -17,6 +17,9 @@ Item = dict[Hashable, Any]
 RADII = (2.0, 16.0)
 """Smallest and largest typical radius of an anomaly in voxels."""
 
+SHOWN = 0.7
+"""How often a modality shows an anomaly, where there are several."""
+
 CORRUPTED = 0.03
 """Change in normalised intensity from which a voxel counts as corrupted: about the noise of a scan."""
 
@@ -64,10 +67,11 @@ class RandAnomaliesd(RandomizableTransform, MapTransform):
     An anomaly is a distorted ellipsoid with a soft rim, sometimes with holes. In it tissue becomes brighter or darker,
     fades into another intensity, is replaced by tissue of another place (foreign patch interpolation, Tan et al. 2021,
     arXiv 2011.04197), or gets smooth noise on top. Half of the time part of the change is taken out of the whole
-    surroundings, as bias correction does with a real one.
+    surroundings, as bias correction does with a real one. Of several modalities, the channels, each changes in a way of
+    its own at the same place, or does not show the anomaly.
 
     Args:
-        keys: images (1, X, Y, Z) of intensities in [0, 1.5]; changed inside ``mask`` alone.
+        keys: images (C, X, Y, Z) of intensities in [0, 1.5]; changed inside ``mask`` alone.
         most: largest number of anomalies; the number is drawn evenly from 0 on.
     """
 
@@ -79,27 +83,30 @@ class RandAnomaliesd(RandomizableTransform, MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Corrupt the images of an item."""
         item = dict(data)
-        mask = torch.as_tensor(item["mask"])[0].float()
+        mask = torch.as_tensor(item["mask"]).float()
         for key in self.key_iterator(item):
-            healthy = torch.as_tensor(item[key])[0].float()
+            healthy = torch.as_tensor(item[key]).float()
             image = healthy.clone()
             for _ in range(self.R.randint(self.most + 1) if mask.any() else 0):
                 self._put_one(image, healthy, mask)
             if self.R.rand() < 0.5:
-                image = self._spread(image.clamp(min=0), healthy, mask)
-            item[key] = (image.clamp(0, 1.5) * mask)[None]
+                channels = zip(image.clamp(min=0), healthy, mask, strict=True)
+                image = torch.stack([self._spread(*channel) for channel in channels])
+            item[key] = image.clamp(0, 1.5) * mask
         return item
 
     def _put_one(self, image: torch.Tensor, healthy: torch.Tensor, mask: torch.Tensor) -> None:
-        voxels = mask.nonzero()
+        voxels = mask[0].nonzero()
         centre = voxels[self.R.randint(len(voxels))].numpy()
         radius = float(np.exp(self.R.uniform(*np.log(RADII))))
         radii = radius * np.exp(self.R.normal(0, 0.3, 3)).clip(0.5, 2)
         low = np.maximum(centre - 2 * radii - 2, 0).astype(int)
-        high = np.minimum(centre + 2 * radii + 3, mask.shape).astype(int)
+        high = np.minimum(centre + 2 * radii + 3, mask.shape[1:]).astype(int)
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        share = self._shape(centre, radii, low, high, radius) * mask[box]
-        image[box] += share * (self._changed(image[box], healthy, mask, box) - image[box])
+        share = self._shape(centre, radii, low, high, radius)
+        for own, whole, inside in zip(image, healthy, mask, strict=True):
+            if len(image) == 1 or self.R.rand() < SHOWN:
+                own[box] += share * inside[box] * (self._changed(own[box], whole, inside, box) - own[box])
 
     def _shape(
         self, centre: np.ndarray, radii: np.ndarray, low: np.ndarray, high: np.ndarray, radius: float

@@ -83,19 +83,22 @@ class SubjectDataset(Dataset):
         data: the subjects.
         transform: the chain up to the model grid.
         grid: the model grid; an item that failed carries zeros of its shape.
+        channels: how many modalities the items have.
     """
 
-    def __init__(self, data: Sequence[Subject], transform: Callable[[Item], Item], grid: Grid) -> None:
+    def __init__(
+        self, data: Sequence[Subject], transform: Callable[[Item], Item], grid: Grid, channels: int = 1
+    ) -> None:
         super().__init__(list(data))
         self.chain = transform if isinstance(transform, Guarded) else Guarded([transform])
-        self.grid = grid
+        self.grid, self.channels = grid, channels
 
     def __getitem__(self, index: int) -> Item:  # type: ignore[override]
-        """The item of one subject: ``case``, ``image`` (1, *grid.shape) float32, ``mask`` likewise, bool."""
+        """The item of one subject: ``case``, ``image`` (C, *grid.shape) float32, ``mask`` likewise, bool."""
         item = self.chain({"case": Case(self.data[index])})
         if item["case"].error is not None:
-            item["image"] = torch.zeros((1, *self.grid.shape))
-            item["mask"] = torch.zeros((1, *self.grid.shape), dtype=torch.bool)
+            item["image"] = torch.zeros((self.channels, *self.grid.shape))
+            item["mask"] = torch.zeros((self.channels, *self.grid.shape), dtype=torch.bool)
         return item
 
 

@@ -11,7 +11,7 @@ import torch
 from mri3d.errors import PreprocessingError
 from mri3d.transforms.case import Item, Stage
 from mri3d.volumes.itk import WORK_UNITS, as_sitk
-from mri3d.volumes.volume import FloatArray
+from mri3d.volumes.volume import BoolArray, FloatArray
 
 MAX_NEGATIVE = 0.02
 """Share of negative brain voxels, which become 0, that is accepted; resampling and filters leave a few."""
@@ -52,15 +52,18 @@ class CorrectBias(Stage):
 
     def apply(self, item: Item) -> Item:
         """Replace ``image``."""
-        data, mask = item["image"][0].numpy(), item["mask"][0].numpy()
+        channels = zip(item["image"].numpy(), item["mask"].numpy(), strict=True)
+        item["image"] = torch.from_numpy(np.stack([self._corrected(*channel) for channel in channels]))
+        return item
+
+    def _corrected(self, data: FloatArray, mask: BoolArray) -> FloatArray:
         image, brain = as_sitk(np.clip(data, 0, None)), as_sitk(mask.astype(np.uint8))
         n4 = sitk.N4BiasFieldCorrectionImageFilter()
         n4.SetNumberOfThreads(WORK_UNITS)
         n4.SetMaximumNumberOfIterations([50, 50, 30])
         n4.Execute(sitk.Shrink(image, [3, 3, 3]), sitk.Shrink(brain, [3, 3, 3]))
         field = np.exp(sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T)
-        item["image"] = torch.from_numpy(np.where(mask, data / field, 0).astype(np.float32))[None]
-        return item
+        return np.where(mask, data / field, 0).astype(np.float32)
 
 
 class NormaliseIntensity(Stage):
@@ -80,9 +83,8 @@ class NormaliseIntensity(Stage):
         self.percentile, self.ceiling = percentile, ceiling
 
     def apply(self, item: Item) -> Item:
-        """Replace ``image`` by values in [0, ceiling], 0 outside the brain."""
-        image, mask = item["image"], item["mask"]
-        brain = image[mask].numpy()
-        scale = scale_of(brain, item["case"].subject.reference, self.percentile)
-        item["image"] = (image / scale).clamp(0, self.ceiling) * mask
+        """Replace ``image`` by values in [0, ceiling], 0 outside the brain; each modality has its own scale."""
+        image, mask, paths = item["image"], item["mask"], item["case"].subject.images.values()
+        scales = [scale_of(image[c][mask[c]].numpy(), path, self.percentile) for c, path in enumerate(paths)]
+        item["image"] = (image / torch.tensor(scales)[:, None, None, None]).clamp(0, self.ceiling) * mask
         return item

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 
-from mri3d.grid import Grid
+from mri3d.grid import Affine, Grid
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.resampling import crop_to, extend, resample
-from mri3d.volumes.volume import FloatArray
+from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
 MARGIN = 8
 """Voxels kept around the brain when it is cut out, so that blur and interpolation see its surroundings."""
 
 
 class ToModelGrid(Stage):
-    """Bring volume and brain mask onto the model grid in template space.
+    """Bring the volumes and the brain mask onto the model grid in template space.
+
+    Each volume takes one interpolation, from its own grid; alignment and co-registration are composed before.
 
     Args:
         grid: the model grid.
@@ -27,15 +30,32 @@ class ToModelGrid(Stage):
         self.grid = grid
 
     def apply(self, item: Item) -> Item:
-        """Set ``image`` (float32, the source's intensities inside the brain, else 0) and ``mask`` (bool)."""
+        """Set ``image`` (float32, the sources' intensities inside the brain, else 0) and ``mask`` (bool)."""
         case: Case = item["case"]
         assert case.volume is not None and case.brain is not None and case.alignment is not None
         box, cropped = crop_to(case.brain.mask, case.volume.grid, MARGIN)
         world = case.alignment.template_to_source
-        mask = resample(case.brain.mask[box].astype(np.float32), cropped, self.grid, world) > 0.5
-        image = np.where(mask, resample(case.volume.data[box], cropped, self.grid, world), 0).astype(np.float32)
-        item["image"], item["mask"] = torch.from_numpy(image)[None], torch.from_numpy(mask)[None]
+        brain = resample(case.brain.mask[box].astype(np.float32), cropped, self.grid, world) > 0.5
+        images, masks = [resample(case.volume.data[box], cropped, self.grid, world)], [brain]
+        for name, found in case.coregistrations.items():
+            image, shown = self._other(case.volumes[name], found.to_moving @ world)
+            images.append(image)
+            masks.append(brain & shown)
+        item["mask"] = torch.from_numpy(np.stack(masks))
+        item["image"] = torch.from_numpy(np.where(masks, images, 0).astype(np.float32))
         return item
+
+    def _other(self, volume: Volume, world: Affine) -> tuple[FloatArray, BoolArray]:
+        """Another modality on the model grid, and where it has voxels there."""
+        voxels = np.indices(self.grid.shape).reshape(3, -1).T
+        index = apply_affine(self.grid.index_affine_to(volume.grid, world), voxels)
+        within = ((index >= -0.5) & (index <= np.array(volume.grid.shape) - 0.5)).all(axis=1)
+        # edge voxels reach half a voxel beyond their centres, which interpolation would fade
+        padded = np.pad(volume.data, 1, mode="edge")
+        affine = volume.grid.affine.copy()
+        affine[:3, 3] = volume.grid.world((-1, -1, -1))
+        data = resample(padded, Grid((padded.shape[0], padded.shape[1], padded.shape[2]), affine), self.grid, world)
+        return data, within.reshape(self.grid.shape)
 
 
 class ToSourceGrid(Stage):
@@ -43,8 +63,8 @@ class ToSourceGrid(Stage):
 
     Args:
         grid: the model grid.
-        keys: the maps, tensors of shape (1, *grid.shape); they become float32 arrays of the source's shape,
-            0 outside the brain.
+        keys: the maps, tensors of shape (1, *grid.shape), of the brain of ``mask``'s first channel; they become float32
+            arrays of the source's shape, 0 outside the brain.
     """
 
     name = "resample"

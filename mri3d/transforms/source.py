@@ -1,31 +1,48 @@
-"""The steps on the source grid: load the volume, find its brain, align it."""
+"""The steps on the source grid: load the volumes, find the brain, bring the modalities together, align them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from mri3d.errors import AlignmentError
+from mri3d.errors import AlignmentError, InputError
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.intensity import scale_of
 from mri3d.volumes.alignment import align
 from mri3d.volumes.brain import CUT_CM2, cut_area, find_brain
+from mri3d.volumes.coregistration import coregister
 from mri3d.volumes.nifti import read_volume
 
+FAR_MM = 15.0
+"""Heads move by millimetres between the images of a session."""
 
-class LoadVolume(Stage):
-    """Read the reference volume of ``case.subject`` through the checked gate.
+
+class LoadVolumes(Stage):
+    """Read the volumes of ``case.subject`` through the checked gate.
+
+    Args:
+        modalities: what a subject has to have, the reference first.
 
     Raises:
-        InputError: the file is unfit.
+        InputError: a file is unfit, or the subject lacks a modality.
     """
 
     name = "load"
 
+    def __init__(self, modalities: Sequence[str] = ("T1w",)) -> None:
+        self.modalities = list(modalities)
+
     def apply(self, item: Item) -> Item:
-        """Set ``case.volume``; the gate's warnings become the case's."""
+        """Set ``case.volumes``; the gate's warnings become the case's, with the file's name where there are several."""
         case: Case = item["case"]
-        volume = read_volume(case.subject.reference)
-        item["case"] = replace(case, volume=volume, warnings=case.warnings + volume.warnings)
+        missing = [name for name in self.modalities if name not in case.subject.images]
+        if missing:
+            expected, found = " and ".join(self.modalities), f"no {' and no '.join(missing)}"
+            raise InputError(case.subject.reference, expected, found, "Add the file, or use a bundle without it")
+        volumes = {name: read_volume(case.subject.images[name]) for name in self.modalities}
+        several = len(volumes) > 1
+        told = [f"{v.path.name}: {words}" if several else words for v in volumes.values() for words in v.warnings]
+        item["case"] = replace(case, volumes=volumes, warnings=(*case.warnings, *told))
         return item
 
 
@@ -55,6 +72,30 @@ class FindBrain(Stage):
         if area > CUT_CM2:
             warnings += (f"The scan ends within the brain ({area:.0f} cm2 of it lie on its edge); maps mislead there.",)
         item["case"] = replace(case, brain=brain, warnings=warnings)
+        return item
+
+
+class Coregister(Stage):
+    """Find where the other modalities lie in the reference's world.
+
+    Raises:
+        AlignmentError: one of them does not fit.
+    """
+
+    name = "coregister"
+
+    def apply(self, item: Item) -> Item:
+        """Set ``case.coregistrations``; warn where an image was far from its place."""
+        case: Case = item["case"]
+        assert case.volume is not None and case.brain is not None
+        others = list(case.volumes.items())[1:]
+        found = {name: coregister(case.volume, case.brain.mask, volume) for name, volume in others}
+        warnings = tuple(
+            f"{name} lay {each.moved_mm:.0f} mm from its place by its header; check that it shows the same head."
+            for name, each in found.items()
+            if each.moved_mm > FAR_MM
+        )
+        item["case"] = replace(case, coregistrations=found, warnings=case.warnings + warnings)
         return item
 
 

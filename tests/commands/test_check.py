@@ -105,9 +105,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         from mri3d.checking.facts import Examined
         from mri3d.transforms.case import Case
         from mri3d.transforms.dataset import Guarded
-        from mri3d.transforms.source import LoadVolume
+        from mri3d.transforms.source import LoadVolumes
 
-        case = Guarded([LoadVolume()])({"case": Case(subject)})["case"]
+        case = Guarded([LoadVolumes()])({"case": Case(subject)})["case"]
         facts = facts_of(subject.name, error=case.error)
         return Examined(type(facts)(subject, facts.stored, facts.brain, None, case.error), case.volume, None)
 

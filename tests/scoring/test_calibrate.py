@@ -59,13 +59,13 @@ def healthy(n: int, seed: int) -> list[Item]:
 
 
 def arrays(items: list[Item]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [item["image"][0].numpy() for item in items], [item["mask"][0].numpy() for item in items]
+    return [item["image"].numpy() for item in items], [item["mask"].numpy() for item in items]
 
 
 def departures_alone(items: list[Item], scorer: Scorer) -> list[np.ndarray]:
     """Of each subject's brain voxels, by statistics in which it has no part."""
     images, masks = arrays(items)
-    zeros = np.zeros(GRID.shape, np.float32)
+    zeros = np.zeros((1, *GRID.shape), np.float32)
     residuals = [scorer.residual(image, zeros, mask) for image, mask in zip(images, masks, strict=True)]
     found = []
     for i, (residual, mask) in enumerate(zip(residuals, masks, strict=True)):
@@ -80,7 +80,7 @@ def zscores_of(subjects: list[Item], normative: Normative) -> list[np.ndarray]:
 
 
 def scores_of(subjects: list[Item], normative: Normative, scorer: Scorer) -> list[float]:
-    zeros = np.zeros(GRID.shape, np.float32)
+    zeros = np.zeros((1, *GRID.shape), np.float32)
     return [scorer.of_subject(image, zeros, mask, normative)[2] for image, mask in zip(*arrays(subjects), strict=True)]
 
 

@@ -18,6 +18,7 @@ from mri3d.scoring.normative import MEAN_PRIOR_SUBJECTS, PRIOR_SUBJECTS, PRIOR_W
 from mri3d.scoring.tail import Tail
 
 GRID = Grid.centred((12, 14, 12), 2.0, (0.0, -17.0, 5.0))
+SHAPE = (1, *GRID.shape)  # one modality
 
 
 def cohort(n: int, seed: int = 0, spread: float = 1.0) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -25,10 +26,10 @@ def cohort(n: int, seed: int = 0, spread: float = 1.0) -> tuple[list[np.ndarray]
     rng = np.random.default_rng(seed)
     masks = []
     for _ in range(n):
-        mask = np.zeros(GRID.shape, bool)
-        mask[tuple(slice(rng.integers(1, 3), rng.integers(size - 2, size)) for size in GRID.shape)] = True
+        mask = np.zeros(SHAPE, bool)
+        mask[0, *(slice(rng.integers(1, 3), rng.integers(size - 2, size)) for size in GRID.shape)] = True
         masks.append(mask)
-    residuals = [np.where(mask, rng.normal(0.1, spread, GRID.shape), 0).astype(np.float32) for mask in masks]
+    residuals = [np.where(mask, rng.normal(0.1, spread, SHAPE), 0).astype(np.float32) for mask in masks]
     return residuals, masks
 
 
@@ -60,7 +61,7 @@ def test_mean_and_std_are_those_of_numpy_with_the_priors_accounted_for():
     residuals, masks = cohort(6)
     stack, inside = np.stack(residuals).astype(float), np.stack(masks)
     found = ResidualSums.of(residuals, masks).normative(GRID)
-    voxel = (6, 7, 6)
+    voxel = (0, 6, 7, 6)
     assert inside[(slice(None), *voxel)].all()
     values = stack[(slice(None), *voxel)]
     mean = values.sum() / (6 + MEAN_PRIOR_SUBJECTS)
@@ -69,7 +70,8 @@ def test_mean_and_std_are_those_of_numpy_with_the_priors_accounted_for():
     means = stack.sum(axis=0) / (inside.sum(axis=0) + MEAN_PRIOR_SUBJECTS)
     around = (np.where(inside, stack - means, 0) ** 2).sum(axis=0)
     freedom = np.maximum(inside.sum(axis=0) - 1, 0)
-    around_here, freedom_here = (gaussian_filter(a.astype(float), PRIOR_WIDTH)[voxel] for a in (around, freedom))
+    sums = (around.astype(float), freedom.astype(float))
+    around_here, freedom_here = (gaussian_filter(each, PRIOR_WIDTH, axes=(1, 2, 3))[voxel] for each in sums)
     neighbourhood = around_here / freedom_here
     variance = (((values - mean) ** 2).sum() + PRIOR_SUBJECTS * neighbourhood) / (5 + PRIOR_SUBJECTS)
     assert found.std[voxel] == pytest.approx(np.sqrt(variance), rel=2e-3)
@@ -78,8 +80,8 @@ def test_mean_and_std_are_those_of_numpy_with_the_priors_accounted_for():
 def test_many_subjects_outweigh_every_prior():
     rng = np.random.default_rng(0)
     scale = np.linspace(1, 2, GRID.shape[0])[:, None, None]
-    residuals = [(0.3 + scale * rng.normal(size=GRID.shape)).astype(np.float32) for _ in range(400)]
-    masks = [np.ones(GRID.shape, bool)] * 400
+    residuals = [(0.3 + scale * rng.normal(size=SHAPE)).astype(np.float32) for _ in range(400)]
+    masks = [np.ones(SHAPE, bool)] * 400
     found = ResidualSums.of(residuals, masks).normative(GRID)
     assert found.mean == pytest.approx(np.mean(residuals, axis=0), rel=0.02, abs=0.005)
     assert found.std / scale == pytest.approx(1, abs=0.2)
@@ -89,21 +91,21 @@ def test_many_subjects_outweigh_every_prior():
 def test_a_voxel_with_next_to_no_variance_keeps_a_floor():
     residuals, masks = cohort(8)
     for residual in residuals:
-        residual[3:9, 3:11, 3:9] = 0.1  # as if copied by the network
+        residual[0, 3:9, 3:11, 3:9] = 0.1  # as if copied by the network
     found = ResidualSums.of(residuals, masks).normative(GRID)
     assert found.std.min() > 0.1
     assert (np.abs(found.standardise(residuals[0], masks[0])) < 20).all()
 
 
 def test_std_is_positive_even_where_nobody_has_brain_and_nothing_varies():
-    zeros = [np.zeros(GRID.shape, np.float32)] * 3
-    found = ResidualSums.of(zeros, [np.ones(GRID.shape, bool)] * 3).normative(GRID)
+    zeros = [np.zeros(SHAPE, np.float32)] * 3
+    found = ResidualSums.of(zeros, [np.ones(SHAPE, bool)] * 3).normative(GRID)
     assert (found.std > 0).all()
     residuals, masks = cohort(3)
     found = ResidualSums.of(residuals, masks).normative(GRID)
     assert (found.std > 0).all()
     assert np.isfinite(found.std).all()
-    assert found.mean[0, 0, 0] == 0
+    assert found.mean[0, 0, 0, 0] == 0
 
 
 def test_statistics_of_nobody_are_refused():
@@ -112,17 +114,17 @@ def test_statistics_of_nobody_are_refused():
 
 
 def test_a_departure_is_positive_where_brighter_and_zero_outside_the_brain():
-    mean, std = np.full(GRID.shape, 0.5, np.float32), np.full(GRID.shape, 0.25, np.float32)
-    residual = np.full(GRID.shape, 0.5, np.float32)
-    residual[2], residual[3] = 1.5, -0.5
-    mask = np.ones(GRID.shape, bool)
-    mask[5:] = False
+    mean, std = np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 0.25, np.float32)
+    residual = np.full(SHAPE, 0.5, np.float32)
+    residual[0, 2], residual[0, 3] = 1.5, -0.5
+    mask = np.ones(SHAPE, bool)
+    mask[0, 5:] = False
     found = Normative(mean, std, GRID).standardise(residual, mask)
     assert found.dtype == np.float32
-    assert (found[2] == 4).all()
-    assert (found[3] == -4).all()
-    assert (found[4] == 0).all()
-    assert (found[5:] == 0).all()
+    assert (found[0, 2] == 4).all()
+    assert (found[0, 3] == -4).all()
+    assert (found[0, 4] == 0).all()
+    assert (found[0, 5:] == 0).all()
 
 
 @pytest.mark.parametrize("spread", [1e-3, 0.05, 30.0])
@@ -154,7 +156,7 @@ def test_the_tail_is_kept_with_them_where_it_is_known(tmp_path: Path):
 
 def test_constant_statistics_survive_16_bits(tmp_path: Path):
     (tmp_path / "residual_tail.json").write_text("of statistics that stood here before")
-    Normative(np.zeros(GRID.shape, np.float32), np.full(GRID.shape, 0.2, np.float32), GRID).save(tmp_path)
+    Normative(np.zeros(SHAPE, np.float32), np.full(SHAPE, 0.2, np.float32), GRID).save(tmp_path)
     assert not (tmp_path / "residual_tail.json").exists()
     found = Normative.load(tmp_path)
     assert (found.mean == 0).all()
@@ -189,3 +191,19 @@ def test_over_the_brain_there_is_one_scale_and_no_mean():
     inside = np.concatenate([r[m] for r, m in zip(residuals, masks, strict=True)]).astype(np.float64)
     assert not found.mean.any()
     assert found.std == pytest.approx(np.sqrt((inside**2).mean()), rel=1e-5)
+
+
+def test_modalities_have_statistics_of_their_own_and_keep_their_order(tmp_path: Path):
+    spreads = (0.01, 3.0)
+    cohorts = [cohort(8, seed=seed, spread=spread) for seed, spread in enumerate(spreads)]
+    residuals = [np.concatenate(pair) for pair in zip(*(own[0] for own in cohorts), strict=True)]
+    masks = [np.concatenate(pair) for pair in zip(*(own[1] for own in cohorts), strict=True)]
+    both = ResidualSums.of(residuals, masks).normative(GRID)
+    for channel, own in enumerate(cohorts):
+        alone = ResidualSums.of(*own).normative(GRID)
+        assert both.mean[channel] == pytest.approx(alone.mean[0]) and both.std[channel] == pytest.approx(alone.std[0])
+    both.save(tmp_path)
+    assert nib.load(tmp_path / "residual_mean.nii.gz").shape == (*GRID.shape, 2)
+    found = Normative.load(tmp_path)
+    assert found.std[1] == pytest.approx(both.std[1], rel=1e-3) and found.grid.matches(GRID)
+    assert found.mean[1] == pytest.approx(both.mean[1], abs=1e-3)

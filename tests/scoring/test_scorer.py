@@ -12,7 +12,8 @@ from mri3d.scoring.residual import dissimilarity
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.tail import Tail
 
-SHAPE = (10, 10, 10)
+SHAPE = (1, 10, 10, 10)  # one modality
+GRID = Grid((10, 10, 10), np.eye(4))
 ALL = np.ones(SHAPE, bool)
 
 
@@ -30,8 +31,8 @@ def test_at_least_one_voxel_counts_and_an_empty_brain_scores_zero():
 
 def test_what_lies_outside_the_brain_does_not_score():
     image, mask = np.ones(SHAPE, np.float32), ALL.copy()
-    image[0], mask[0] = 1e6, False
-    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)))
+    image[:, 0], mask[:, 0] = 1e6, False
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), GRID)
     for statistics in (normative, None):
         scorer = Scorer(smoothing=0.0, top_share=0.5)
         assert scorer.of_subject(image, np.zeros(SHAPE, np.float32), mask, statistics)[2] == 1
@@ -40,29 +41,29 @@ def test_what_lies_outside_the_brain_does_not_score():
 def test_a_subject_s_maps_and_score_belong_together():
     rng = np.random.default_rng(0)
     image, pred = (rng.normal(size=SHAPE).astype(np.float32) for _ in range(2))
-    normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), Grid(SHAPE, np.eye(4)))
+    normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), GRID)
     error, zscore, score = Scorer(smoothing=0.0, top_share=0.01).of_subject(image, pred, ALL, normative)
-    assert error == pytest.approx(np.abs(image - pred))
-    assert zscore == pytest.approx(np.abs(image - pred - 0.5) / 2)
+    assert error == pytest.approx(np.abs(image - pred)[0])
+    assert zscore == pytest.approx(np.abs(image - pred - 0.5)[0] / 2)
     assert score == pytest.approx(np.sort(zscore.ravel())[-10:].mean())
 
 
 def test_what_counts_as_abnormal_may_be_bright_or_dark_alone():
     residual = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-    normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), Grid(SHAPE, np.eye(4)))
+    normative = Normative(np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 2.0, np.float32), GRID)
     z = (residual - 0.5) / 2
     wanted = {"both": np.abs(z), "bright": np.maximum(z, 0), "dark": np.maximum(-z, 0)}
     for direction, expected in wanted.items():
-        assert Scorer(direction=direction).departure(residual, ALL, normative) == pytest.approx(expected, abs=1e-6)
+        assert Scorer(direction=direction).departure(residual, ALL, normative) == pytest.approx(expected[0], abs=1e-6)
 
 
 def test_the_z_map_is_as_rare_as_it_says_and_the_score_is_not_of_z():
     image = np.zeros(SHAPE, np.float32)
-    image[2, 3, 4] = 3.0
+    image[0, 2, 3, 4] = 3.0
     tail = Tail(np.array([1.0, 3.0]), np.array([0.2, 0.01]))
-    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)), tail)
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), GRID, tail)
     _, zscore, score = Scorer(smoothing=0.0, top_share=0.001).of_subject(image, np.zeros_like(image), ALL, normative)
-    assert zscore == pytest.approx(np.where(image > 0, 2.5758, 0), abs=1e-3)
+    assert zscore == pytest.approx(np.where(image[0] > 0, 2.5758, 0), abs=1e-3)
     assert score == pytest.approx(3)
 
 
@@ -85,14 +86,14 @@ def test_the_measure_decides_what_the_z_map_is_of():
     image, pred = (rng.uniform(0.4, 0.8, SHAPE).astype(np.float32) for _ in range(2))
     assert Scorer(smoothing=0.0).residual(image, pred, ALL) == pytest.approx(image - pred)
     assert Scorer(smoothing=0.0, measure="ssim").residual(image, pred, ALL) == pytest.approx(
-        dissimilarity(image, pred, ALL)
+        dissimilarity(image[0], pred[0], ALL[0])[None]
     )
 
 
 def test_the_error_map_is_not_smoothed_but_the_z_map_is():
     image = np.zeros(SHAPE, np.float32)
-    image[5, 5, 5] = 1
-    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), Grid(SHAPE, np.eye(4)))
+    image[0, 5, 5, 5] = 1
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), GRID)
     error, zscore, _ = Scorer().of_subject(image, np.zeros_like(image), ALL, normative)
     assert error.max() == 1
     assert np.count_nonzero(error) == 1
@@ -105,3 +106,17 @@ def test_without_statistics_the_score_is_the_error_map_s_and_there_is_no_z_map()
     error, zscore, score = Scorer(top_share=0.01).of_subject(image, np.zeros_like(image), ALL, None)
     assert zscore is None
     assert score == pytest.approx(error[9].ravel()[-10:].mean()) == pytest.approx(994.5)
+
+
+def test_of_several_modalities_those_that_show_a_voxel_count():
+    shape = (3, *GRID.shape)
+    z = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    mask = np.ones(shape, bool)
+    mask[1, :5] = False  # the second shows half of the brain
+    mask[2] = False  # the third nothing
+    image = np.where(mask, z, 99).astype(np.float32)
+    normative = Normative(np.zeros(shape, np.float32), np.ones(shape, np.float32), GRID)
+    error, zscore, _ = Scorer(smoothing=0.0).of_subject(image, np.zeros_like(image), mask, normative)
+    assert zscore[:5] == pytest.approx(np.abs(z[0, :5]), abs=1e-6)
+    assert zscore[5:] == pytest.approx(np.sqrt((z[0, 5:] ** 2 + z[1, 5:] ** 2) / 2), abs=1e-6)
+    assert error[5:] == pytest.approx((np.abs(z[0, 5:]) + np.abs(z[1, 5:])) / 2, abs=1e-6)

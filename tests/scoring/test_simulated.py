@@ -47,16 +47,16 @@ def test_a_subject_gets_the_same_anomalies_whoever_is_beside_it(subjects: tuple[
 
 def test_every_subject_has_some_and_only_in_its_brain(subjects: tuple[Simulated, ...]):
     for subject in subjects:
-        assert subject.truth.any() and not (subject.truth & ~subject.mask).any()
+        assert subject.truth.any() and not (subject.truth & ~subject.mask[0]).any()
         changed = (subject.image[0] - item("any")["image"][0]).abs().numpy()  # type: ignore[index]
-        assert (changed[subject.truth] > 0.03).all() and changed[~subject.mask].max() == 0
+        assert (changed[subject.truth] > 0.03).all() and changed[~subject.mask[0]].max() == 0
     many = simulate([item(f"control-{n}") for n in range(40)])  # some of whom chance would give none
     assert len(many) == 40 and all(subject.truth.any() for subject in many)
 
 
 def test_a_perfect_network_finds_them_and_one_that_changes_nothing_does_not(subjects: tuple[Simulated, ...]):
     assert average_precision(subjects, Restores(), run, SHARP, CPU) == pytest.approx(1.0)
-    share = np.concatenate([subject.truth[subject.mask] for subject in subjects]).mean()
+    share = np.concatenate([subject.truth[subject.mask[0]] for subject in subjects]).mean()
     assert average_precision(subjects, nn.Identity(), run, SHARP, CPU) == pytest.approx(share)
 
 

@@ -23,7 +23,7 @@ from tests.helpers import ellipsoid, head_grid, subject_of, volume_of
 
 MODEL = Grid.centred((22, 26, 22), 8.0, (0.0, -17.0, 5.0))
 SOURCE = head_grid("LAS", (8.0, 8.0, 8.0))
-NORMATIVE = Normative(np.full(MODEL.shape, 0.1, np.float32), np.full(MODEL.shape, 0.05, np.float32), MODEL)
+NORMATIVE = Normative(*(np.full((1, *MODEL.shape), value, np.float32) for value in (0.1, 0.05)), MODEL)
 CALIBRATION = Calibration((2.0, 2.5, 3.0, 2.2, 2.8), 6.0, 0.999)
 LESION = np.array((-30.0, 10.0, 20.0))
 
@@ -35,7 +35,7 @@ def item_of(lesion: float = 0.0) -> Item:
     image = np.where(np.linalg.norm(at - LESION, axis=-1) < 20, 0.5 + lesion, 0.5) * mask
     case = Case(
         subject_of(),
-        volume_of(np.ones(SOURCE.shape), SOURCE),
+        {"T1w": volume_of(np.ones(SOURCE.shape), SOURCE)},
         Brain(ellipsoid(SOURCE), "given"),
         Alignment(np.eye(4), 0.95, 0.5),
         warnings=("odd header",),

@@ -22,7 +22,7 @@ from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded, SubjectDataset
 from mri3d.transforms.intensity import NormaliseIntensity
 from mri3d.transforms.model_grid import ToModelGrid
-from mri3d.transforms.source import FindBrain, LoadVolume
+from mri3d.transforms.source import FindBrain, LoadVolumes
 from mri3d.volumes.alignment import Alignment
 from mri3d.volumes.subject import Subject
 from tests.helpers import ellipsoid, head, head_grid, subject_of, write_nifti
@@ -57,7 +57,7 @@ def subjects(tmp_path: Path) -> list[Subject]:
 
 
 def dataset(subjects: list[Subject], *more: Stage, grid: Grid = MODEL) -> SubjectDataset:
-    chain = [LoadVolume(), FindBrain(), StaysInPlace(), ToModelGrid(grid), NormaliseIntensity(), *more]
+    chain = [LoadVolumes(), FindBrain(), StaysInPlace(), ToModelGrid(grid), NormaliseIntensity(), *more]
     return SubjectDataset(subjects, Guarded(chain), grid)
 
 

@@ -54,7 +54,7 @@ def centre_of_mass(data: np.ndarray, grid: Grid) -> np.ndarray:
 
 def case_of(data: np.ndarray, grid: Grid) -> Case:
     mask = ellipsoid(grid)
-    return Case(subject_of(), volume_of(data, grid), Brain(mask, "given"), Alignment(to_source(), 1.0, 1.0))
+    return Case(subject_of(), {"T1w": volume_of(data, grid)}, Brain(mask, "given"), Alignment(to_source(), 1.0, 1.0))
 
 
 def test_a_blob_lies_where_the_alignment_says_and_comes_back_to_its_place(source: Grid):

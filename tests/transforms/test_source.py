@@ -12,7 +12,7 @@ from mri3d.grid import Grid
 from mri3d.transforms import source as module
 from mri3d.transforms.case import Case
 from mri3d.transforms.resampling import resample
-from mri3d.transforms.source import AlignToTemplate, FindBrain, LoadVolume
+from mri3d.transforms.source import AlignToTemplate, FindBrain, LoadVolumes
 from mri3d.volumes.alignment import Alignment, load_template
 from mri3d.volumes.brain import Brain
 from tests.helpers import ellipsoid, head, head_grid, subject_of, volume_of, write_nifti
@@ -25,7 +25,7 @@ def loaded(tmp_path: Path, grid: Grid = GRID, mask: np.ndarray | None = None, **
     given = None
     if mask is not None:
         given = write_nifti(tmp_path / "sub-01_brainmask.nii.gz", grid, mask, dtype=np.uint8)
-    return LoadVolume()({"case": Case(subject_of(path, given), warnings=("earlier",))})["case"]
+    return LoadVolumes()({"case": Case(subject_of(path, given), warnings=("earlier",))})["case"]
 
 
 def test_the_file_is_read_and_its_warnings_are_added(tmp_path: Path):
@@ -39,7 +39,7 @@ def test_the_file_is_read_and_its_warnings_are_added(tmp_path: Path):
 
 def test_an_unfit_file_is_an_error_with_its_name(tmp_path: Path):
     with pytest.raises(UnreadableFileError, match="missing_T1w"):
-        LoadVolume()({"case": Case(subject_of(tmp_path / "missing_T1w.nii.gz"))})
+        LoadVolumes()({"case": Case(subject_of(tmp_path / "missing_T1w.nii.gz"))})
 
 
 def test_the_subject_s_own_mask_is_taken(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_the_template_lies_on_itself():
     template, grid = load_template(), Grid.centred((48, 58, 46), 4.0, (0.0, -17.0, 20.0))
     image = resample(template.image, template.grid, grid)
     brain = resample(template.brain.astype(np.float32), template.grid, grid) > 0.5
-    case = Case(subject_of(), volume_of(image, grid), Brain(brain, "given"))
+    case = Case(subject_of(), {"T1w": volume_of(image, grid)}, Brain(brain, "given"))
     found = AlignToTemplate()({"case": case})["case"]
     assert found.alignment.template_to_source == pytest.approx(np.eye(4), abs=0.5)
     assert found.alignment.template_to_source[:3, :3] == pytest.approx(np.eye(3), abs=0.02)  # 4 mm against 2 mm
@@ -90,7 +90,7 @@ def test_a_brain_that_is_not_aligned_is_told_of_its_intensities_first(
         raise AlignmentError(volume.path, "a brain that overlaps with the template", "none", "Check orientation")
 
     monkeypatch.setattr(module, "align", refuse)
-    case = Case(subject_of(), volume_of(head(GRID) + offset, GRID), Brain(ellipsoid(GRID), "given"))
+    case = Case(subject_of(), {"T1w": volume_of(head(GRID) + offset, GRID)}, Brain(ellipsoid(GRID), "given"))
     with pytest.raises(PreprocessingError, match=cause) as caught:
         AlignToTemplate()({"case": case})
     assert type(caught.value) is error
@@ -101,7 +101,8 @@ def test_a_brain_that_looks_little_like_the_template_is_scored_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, correlation: float, warned: bool
 ):
     monkeypatch.setattr(module, "align", lambda volume, brain: Alignment(np.eye(4), 0.95, correlation))
-    case = Case(subject_of(), volume_of(head(GRID), GRID), Brain(ellipsoid(GRID), "given"), warnings=("earlier",))
+    volumes = {"T1w": volume_of(head(GRID), GRID)}
+    case = Case(subject_of(), volumes, Brain(ellipsoid(GRID), "given"), warnings=("earlier",))
     found = AlignToTemplate()({"case": case})["case"]
     assert found.alignment.correlation == correlation
     assert found.warnings[0] == "earlier"
