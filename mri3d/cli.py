@@ -134,8 +134,8 @@ device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps", help="What computes."
 )
 modalities_option = click.option(
-    "--modalities", metavar="T1w", callback=_modalities,
-    help="What the volumes are; one modality for now. [default: the bundle's; T1w to train]",
+    "--modalities", metavar="T1w,T2w,FLAIR", callback=_modalities,
+    help="What a subject has; maps lie on the first. [default: the bundle's; T1w to train]",
 )
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,

@@ -91,7 +91,7 @@ def test_train_refuses_unknown_recipe_and_key(tmp_path):
         ("scorer.top_share=10", "a share above 0"),
         ("voxel_quantile=99.9", "a share above 0 and below 1"),
         ("training.shares=0.5", "a share for each"),
-        ("modalities=T1w", "one modality"),
+        ("modalities=T1w", "the reference first and each once"),
         ("training.epochs=abc", "a whole number from 1 on"),
         ("training.epochs=0", "a whole number from 1 on"),
         ("training.learning_rate=fast", "a number from 0 on"),

@@ -63,6 +63,9 @@ def inspect(
     folder = PageFolder(output, "inspect", NUMBERS, (PAGE, f"{FIGURES}/*.png"))
     folder.refuse_standing(overwrite)
     detector = Detector.load(bundle, device)
+    if len(detector.modalities) > 1:
+        expected, several = "a bundle of one modality", ",".join(detector.modalities)
+        raise UsageError(bundle, expected, several, "Inspect another, or look at its maps with mri3d detect")
     torch.manual_seed(SEED)
     with tqdm(total=5, desc="inspect", unit="step") as bar:
         item = detector.preprocess(volume)

@@ -102,9 +102,10 @@ def check_settings(config: Mapping[str, Any]) -> None:
         UsageError: one of them.
     """
     modalities, shares = config["modalities"], config["training"]["shares"]
-    if not isinstance(modalities, list) or len(modalities) != 1:
+    if not isinstance(modalities, list) or not modalities or len({*modalities}) < len(modalities):
         found = ",".join(modalities) if isinstance(modalities, list) else str(modalities)
-        raise UsageError("--modalities", "one modality", found, "Train a bundle for each")
+        expected = "modalities such as T1w,T2w,FLAIR, the reference first and each once"
+        raise UsageError("--modalities", expected, found or "none", "Name what a subject has")
     if not isinstance(shares, Mapping):
         expected = "a share for each of train, validation and calibration"
         raise UsageError("training.shares", expected, str(shares), "Mend it")

@@ -21,6 +21,7 @@ from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.alignment import load_template
 from mri3d.volumes.atomic import write_json
+from mri3d.volumes.coregistration import Coregistration
 from mri3d.volumes.nifti import write_map
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import FloatArray
@@ -94,6 +95,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "brain_mask": detection.brain_source,
         "alignment_dice": detection.alignment_dice,
         "alignment_correlation": detection.alignment_correlation,
+        "coregistration": {name: _measured(found) for name, found in detection.coregistrations.items()},
         "fidelity": fidelity(detection.model.image, detection.model.reconstruction, detection.model.mask),
         "components": [asdict(component) for component in detection.components],
         "maps": sorted(_maps(detection)),
@@ -106,6 +108,13 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "bundle": dict(bundle),
         "versions": versions(),
     }
+
+
+def _measured(found: Coregistration) -> dict[str, float]:
+    """How well a modality fits the reference; where it lies there is no part of it."""
+    numbers = asdict(found)
+    del numbers["to_moving"]
+    return numbers
 
 
 def _identity_of(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mri3d.grid import Grid
+from mri3d.volumes.coregistration import Coregistration
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
@@ -79,11 +80,11 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class ModelSpace:
-    """What the model saw: arrays on the model grid, for the picture's row of checks.
+    """What the model saw of the reference modality: arrays on the model grid, for the picture's row of checks.
 
     Args:
         grid: the model grid, in template world space.
-        image: normalised intensity, about 0 to 1, 0 outside the brain.
+        image: normalised intensity of the reference, about 0 to 1, 0 outside the brain.
         reconstruction: the model's output on the same grid.
         mask: the brain on that grid.
         zscore: the z-map on that grid; None where the bundle has no statistics.
@@ -115,7 +116,8 @@ class Detection:
         components: regions of ``anomaly``, largest first.
         model: the same subject on the model grid.
         slices: of the model grid, bottom to top; empty where the bundle does not judge them.
-        reconstruction: the reconstruction in normalised intensity, if asked for.
+        reconstruction: the reference's reconstruction in normalised intensity, if asked for.
+        coregistrations: how the other modalities were brought to the reference, by their name.
         warnings: what a user should know, whole sentences.
         seconds: time by stage.
     """
@@ -135,6 +137,7 @@ class Detection:
     model: ModelSpace
     slices: tuple[SliceScore, ...] = ()
     reconstruction: FloatArray | None = None
+    coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -111,6 +111,7 @@ class Decide(Stage):
             model=ModelSpace(self.grid, image, pred * mask, mask, item.get("model_zscore")),
             slices=item.get("slices", ()),
             reconstruction=item["recon"],
+            coregistrations=case.coregistrations,
             warnings=warnings,
             seconds=case.seconds,
         )

@@ -20,15 +20,16 @@ def prepare_batch(
 
     Args:
         batch: ``image`` (B, C, *spatial), the possibly corrupted input; ``target``, likewise, what to reconstruct
-            (``image`` where the batch has none); ``mask`` (B, 1, *spatial), the brain (all there is where it has none).
+            (``image`` where the batch has none); ``mask``, likewise, the brain as far as each modality shows it
+            (everything where it has none).
         device: where the network is.
         non_blocking: copy without waiting.
         focus: what a corrupted voxel, where image and target differ, counts beyond an untouched one. They are few; by
             their number alone they would hardly be learnt.
 
     Returns:
-        Input (B, C, *spatial), and target with the voxels' weights as an additional last channel: 0 outside the brain,
-        inside 1, or ``1 + focus`` where corrupted.
+        Input (B, C, *spatial), and (B, 2 C, *spatial): the target, then the weight of each of its voxels, 0 outside the
+        brain, inside 1, or ``1 + focus`` where any modality is corrupted.
     """
     image, target, mask = (
         _plain(part).to(device, non_blocking=non_blocking).float()
@@ -36,7 +37,7 @@ def prepare_batch(
     )
     corrupted = ((image - target).abs() > CORRUPTED).any(dim=1, keepdim=True)
     weight = mask * (1 + focus * corrupted)
-    return image, torch.cat([target, weight], dim=1)
+    return image, torch.cat([target, weight.expand_as(target)], dim=1)
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -48,8 +49,8 @@ class BrainMSELoss(nn.Module):
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Compare (B, C, *spatial) with a target of :func:`prepare_batch`."""
-        image, weight = target[:, :-1], target[:, -1:]
-        return ((pred.float() - image) ** 2 * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1)
+        image, weight = target.chunk(2, dim=1)
+        return ((pred.float() - image) ** 2 * weight).sum() / weight.sum().clamp(min=1)
 
 
 class BrainBCELoss(nn.Module):
@@ -57,9 +58,10 @@ class BrainBCELoss(nn.Module):
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Compare (B, C, *spatial) with a target of :func:`prepare_batch`."""
-        image, weight = target[:, :-1].clamp(0, 1), target[:, -1:]
-        each = nn.functional.binary_cross_entropy(pred.float().clamp(1e-6, 1 - 1e-6), image, reduction="none")
-        return (each * weight).sum() / (weight.sum() * image.shape[1]).clamp(min=1)
+        image, weight = target.chunk(2, dim=1)
+        within = pred.float().clamp(1e-6, 1 - 1e-6)
+        each = nn.functional.binary_cross_entropy(within, image.clamp(0, 1), reduction="none")
+        return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
 class VariationalLoss(nn.Module):
@@ -86,6 +88,6 @@ class VariationalLoss(nn.Module):
             return torch.as_tensor(self.reconstruction(pred, target))
         reconstruction, mean, log_variance = pred
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum()
-        voxels = (target[:, -1:] > 0).sum().clamp(min=1)
+        voxels = (target.chunk(2, dim=1)[1][:, 0] > 0).sum().clamp(min=1)
         loss: torch.Tensor = self.reconstruction(reconstruction, target) + self.kl_weight * divergence / voxels
         return loss
