@@ -38,7 +38,7 @@ YOUNG, OLD = 30.0, 80.0
 """Years between which white matter changes from all to nothing of its youth."""
 
 
-def to_tissue(labels: npt.NDArray[Any], nomenclature: Nomenclature | None = None) -> TissueMap:
+def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = None) -> TissueMap:
     """The tissue of each voxel of a label map.
 
     Args:
@@ -49,7 +49,7 @@ def to_tissue(labels: npt.NDArray[Any], nomenclature: Nomenclature | None = None
         ContentError: a number that is not known.
         UsageError: two nomenclatures know all of them.
     """
-    numbers = np.unique(labels)
+    numbers = np.flatnonzero(np.bincount(labels.ravel()))
     known = recognise(numbers) if nomenclature is None else nomenclature
     unknown = [int(number) for number in numbers if int(number) not in known.tissues]
     if unknown:
@@ -57,7 +57,7 @@ def to_tissue(labels: npt.NDArray[Any], nomenclature: Nomenclature | None = None
     table = np.zeros(int(numbers[-1]) + 1, dtype=np.uint8)
     for number in numbers:
         table[int(number)] = known.tissues[int(number)]
-    return np.asarray(table[labels.astype(np.intp, copy=False)])
+    return np.asarray(table[labels])
 
 
 def find_brain(tissue: TissueMap, spacing: tuple[float, float, float]) -> BoolArray:
@@ -140,7 +140,7 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         self.randomize(None)
         label = item[self.first_key(item)]
         grid = grid_of(label)
-        tissue = to_tissue(torch.as_tensor(label)[0].numpy(), self.nomenclature)
+        tissue = to_tissue(torch.as_tensor(label)[0].numpy().astype(np.intp), self.nomenclature)
         item["brain"] = on_grid(torch.from_numpy(find_brain(tissue, grid.spacing))[None], grid)
         item["field_strength"] = float(self.R.choice(FIELD_STRENGTHS))
         age = self.R.uniform(*self.ages)  # drawn in any case, so that a given age changes nothing else

@@ -105,7 +105,7 @@ class TurboSpinEcho:
 
 @dataclass(frozen=True)
 class Flair:
-    """A spin echo after an inversion that nulls cerebrospinal fluid (Hajnal et al. 1992, J Comput Assist Tomogr 16:841)."""
+    """A spin echo after an inversion that nulls cerebrospinal fluid (Hajnal et al. 1992, JCAT 16:841)."""
 
     repetition: float
     echo: float

@@ -87,7 +87,7 @@ def draw_bias(grid: Grid, rng: np.random.RandomState) -> FloatArray:
 
 
 def rician(signal: FloatArray, sigma: float, rng: np.random.RandomState) -> FloatArray:
-    """Magnitude of a signal with Gaussian noise in both channels (Gudbjartsson and Patz 1995, doi 10.1002/mrm.1910340618)."""
+    """Magnitude of a signal with noise in both channels (Gudbjartsson and Patz 1995, doi 10.1002/mrm.1910340618)."""
     source = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
     real = torch.from_numpy(signal) + sigma * torch.randn(signal.shape, generator=source)
     return np.asarray(torch.hypot(real, sigma * torch.randn(signal.shape, generator=source)).numpy())
