@@ -484,8 +484,8 @@ def synth(
 ) -> None:
     """Simulate healthy T1w, T2w and FLAIR volumes from LABELS, a label map or a folder of them.
 
-    Labels are FreeSurfer's or MUSE's regions. OUTPUT becomes a BIDS data set: each scan on its own grid with its sequence
-    in the sidecar, and the label map of each subject below derivatives/labels.
+    Labels are FreeSurfer's or MUSE's regions. OUTPUT becomes a BIDS data set: each scan on its own grid with its
+    sequence in the sidecar, and the label map of each subject below derivatives/labels.
     """
     from mri3d.commands.synth import Plan
     from mri3d.commands.synth import synth as run

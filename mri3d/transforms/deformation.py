@@ -104,7 +104,7 @@ class RandHeadShaped(RandomizableTransform, MapTransform):
 
     def __init__(
         self, keys: str | Sequence[str], degrees: float = 8.0, scaling: float = 0.07, amplitude: float = 3.0,
-        width: float = 20.0,
+        width: float = 30.0,
     ) -> None:  # fmt: skip
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)

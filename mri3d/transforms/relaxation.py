@@ -34,6 +34,10 @@ TissueMap = npt.NDArray[np.uint8]
 FIELD_STRENGTHS = (1.5, 3.0)
 """In tesla; one is drawn."""
 
+FAT = np.zeros(len(Tissue), dtype=np.float32)
+"""Share of fat in what a tissue's signal comes from."""
+FAT[[Tissue.FAT, Tissue.MARROW, Tissue.SKIN]] = 1.0, 0.8, 0.3
+
 YOUNG, OLD = 30.0, 80.0
 """Years between which white matter changes from all to nothing of its youth."""
 
@@ -49,6 +53,9 @@ def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = 
         ContentError: a number that is not known.
         UsageError: two nomenclatures know all of them.
     """
+    far = [int(number) for number in (labels.min(), labels.max()) if not 0 <= number < 2**16]
+    if far:  # and no table is made as long as a number that means nothing
+        raise unknown_labels(far, "a nomenclature")
     numbers = np.flatnonzero(np.bincount(labels.ravel()))
     known = recognise(numbers) if nomenclature is None else nomenclature
     unknown = [int(number) for number in numbers if int(number) not in known.tissues]
@@ -61,15 +68,16 @@ def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = 
 
 
 def find_brain(tissue: TissueMap, spacing: tuple[float, float, float]) -> BoolArray:
-    """Brain with ventricles, and the fluid in its sulci: what a skull stripping leaves.
+    """Brain with ventricles, and what fills its sulci and cisterns: what a skull stripping leaves.
 
     Args:
         tissue: (X, Y, Z).
         spacing: in mm.
     """
-    solid = (tissue != Tissue.AIR) & (tissue < OUTSIDE) & (tissue != Tissue.CSF)
-    near = ndimage.gaussian_filter(solid.astype(np.float32), 3.0 / np.array(spacing), truncate=2.0) > 0.4
-    return np.asarray(solid | near & (tissue == Tissue.CSF))
+    around = np.isin(tissue, (Tissue.CSF, Tissue.DURA))
+    brain = (tissue > Tissue.AIR) & (tissue < OUTSIDE) & ~around
+    near = ndimage.gaussian_filter(brain.astype(np.float32), 5.0 / np.array(spacing), truncate=2.0) > 0.3
+    return np.asarray(brain | near & around)
 
 
 def periventricular(tissue: TissueMap, grid: Grid, thickness: float, rng: np.random.RandomState) -> FloatArray:
@@ -145,7 +153,9 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         item["field_strength"] = float(self.R.choice(FIELD_STRENGTHS))
         age = self.R.uniform(*self.ages)  # drawn in any case, so that a given age changes nothing else
         item["age"] = float(item.get("age", age))
-        maps = self._varied(self._with_fat(tissue, grid), grid, item["field_strength"])
+        tissue = self._with_fat(tissue, grid)
+        item["fat"] = on_grid(torch.from_numpy(FAT[tissue])[None], grid)
+        maps = self._varied(tissue, grid, item["field_strength"])
         self._age(maps, tissue, grid, item["age"])
         item["relaxation"] = on_grid(torch.from_numpy(np.exp(maps, out=maps)), grid)
         return item
@@ -154,10 +164,11 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         skin = tissue == Tissue.SKIN
         if not skin.any():
             return tissue
-        near = ndimage.uniform_filter(skin.astype(np.float32), np.maximum(1, np.round(13 / np.array(grid.spacing))))
-        uneven = smooth_noise(tissue.shape, max(1.5, 9.0 / min(grid.spacing)), self.R).numpy()
-        fat = (tissue == Tissue.MUSCLE) & (uneven + 4 * near > self.R.uniform(0.5, 0.9))
-        return np.where(fat, np.uint8(Tissue.FAT), tissue)
+        size = np.maximum(1, np.round(self.R.uniform(9, 15) / np.array(grid.spacing)))
+        near = ndimage.uniform_filter(skin.astype(np.float32), size)
+        uneven = smooth_noise(tissue.shape, max(1.5, 6.0 / min(grid.spacing)), self.R).numpy()
+        fat = (near > 0.04 + 0.03 * uneven) | (uneven > 1.0)
+        return np.where(fat & (tissue == Tissue.MUSCLE), np.uint8(Tissue.FAT), tissue)
 
     def _varied(self, tissue: TissueMap, grid: Grid, field: float) -> FloatArray:
         """Logarithms of T1, T2 and density, (3, X, Y, Z)."""
@@ -168,13 +179,13 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
             times = np.array([t1, known.t2]) * np.exp(known.spread * self.R.standard_normal(2))
             table[:, kind] = np.log([*times, max(known.density, 1e-6)])
             texture[kind] = 0.2 if kind in FLUID else 2.0 if kind >= OUTSIDE else 1.0
-        table[:, Tissue.VENTRICLE] = table[:, Tissue.CSF]
+        table[:, [Tissue.VENTRICLE, Tissue.MIDLINE_VENTRICLE]] = table[:, [Tissue.CSF]]
         table[:, Tissue.AGEING_WHITE] = table[:, Tissue.WHITE]
         strength = texture[tissue]
         finest = max(1.25, 2.5 / min(grid.spacing))
         coarse = spread(smooth_lattice(grid, 15.0, 2, self.R), grid.shape).numpy()
         maps = table[:, tissue]
-        for quantity, (smooth, fine) in enumerate(((0.012, 0.035), (0.015, 0.035))):
+        for quantity, (smooth, fine) in enumerate(((0.020, 0.06), (0.020, 0.05))):
             varied = smooth * coarse[quantity] + fine * smooth_noise(tissue.shape, finest, self.R).numpy()
             maps[quantity] += strength * varied
             maps[2] += 0.3 * strength * varied  # more water, longer times
@@ -186,6 +197,6 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         burden = years * float(np.exp(self.R.normal(0, 0.35)))  # people of one age differ
         rim = periventricular(tissue, grid, 1.0 + 2.0 * burden, self.R)
         rim[tissue == Tissue.AGEING_WHITE] = 1.0
-        for quantity, (everywhere, beside) in enumerate(((0.05, 0.20), (0.06, 0.35), (0.0, 0.04))):
+        for quantity, (everywhere, beside) in enumerate(((0.04, 0.20), (0.04, 0.35), (0.0, 0.04))):
             maps[quantity] += everywhere * years * np.isin(tissue, WHITE_MATTER)
             maps[quantity] += (0.1 + burden) * beside * rim

@@ -45,7 +45,7 @@ class SpoiledGradientEcho:
 
     def parameters(self) -> dict[str, Any]:
         """Parameters under their BIDS names, times in seconds."""
-        return {**_seconds(RepetitionTime=self.repetition, EchoTime=self.echo), "FlipAngle": self.flip,
+        return {**_seconds(RepetitionTime=self.repetition, EchoTime=self.echo), "FlipAngle": round(self.flip, 2),
                 "PulseSequenceType": "spoiled gradient echo"}  # fmt: skip
 
 
@@ -84,7 +84,7 @@ class Mprage:
     def parameters(self) -> dict[str, Any]:
         """Parameters under their BIDS names, times in seconds."""
         times = _seconds(RepetitionTime=self.repetition, EchoTime=self.echo, InversionTime=self.inversion)
-        return {**times, "FlipAngle": self.flip, "PulseSequenceType": "MPRAGE"}
+        return {**times, "FlipAngle": round(self.flip, 2), "PulseSequenceType": "MPRAGE"}
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,11 @@ def draw_t2w(rng: np.random.RandomState) -> Sequence:
 
 def draw_flair(rng: np.random.RandomState) -> Sequence:
     """An inversion recovery spin echo that nulls cerebrospinal fluid."""
-    return Flair(rng.uniform(7000, 11000), rng.uniform(85, 130))
+    return Flair(rng.uniform(8000, 11000), rng.uniform(100, 135))
 
 
 DRAW = {"T1w": draw_t1w, "T2w": draw_t2w, "FLAIR": draw_flair}
 """Modality to what draws its sequence."""
+
+FAT_SUPPRESSED = {"T1w": 0.1, "T2w": 0.2, "FLAIR": 0.6}
+"""How often the signal of fat is suppressed."""

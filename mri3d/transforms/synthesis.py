@@ -19,10 +19,10 @@ from mri3d.grid import Grid
 from mri3d.transforms.deformation import Item, RandHeadShaped, grid_of, on_grid, smooth_lattice, spread
 from mri3d.transforms.relaxation import RandRelaxationd
 from mri3d.transforms.resampling import resample
-from mri3d.transforms.sequences import DRAW
+from mri3d.transforms.sequences import DRAW, FAT_SUPPRESSED
 from mri3d.volumes.volume import BoolArray, FloatArray
 
-EDGE = 0.5
+EDGE = 0.7
 """Standard deviation, in voxels of the label map, of the blur that makes partial volume of borders between labels."""
 
 
@@ -104,7 +104,7 @@ class RandScansd(RandomizableTransform, MapTransform):
     BIDS names.
 
     Args:
-        keys: the relaxation maps; ``brain`` and ``field_strength`` are taken from the item too.
+        keys: the relaxation maps; ``brain``, ``fat`` and ``field_strength`` are taken from the item too.
         modalities: names of :data:`mri3d.transforms.sequences.DRAW`.
         spacing: of isotropic voxels and within slices, in mm; that of the labels (their finest) when left out.
         thick: whether T2w and FLAIR have slices of 3 to 5 mm.
@@ -139,12 +139,17 @@ class RandScansd(RandomizableTransform, MapTransform):
         for modality in self.modalities:
             sequence = DRAW[modality](self.R)
             scan = draw_scan(modality, self.spacing or min(grid.spacing), self.thick, self.R)
-            image, target = self._acquire(sequence.signal(t1, t2, density).numpy(), grid, brain, scan)
+            signal = sequence.signal(t1, t2, density).numpy()
+            suppressed = bool(self.R.rand() < FAT_SUPPRESSED[modality])
+            if suppressed:
+                signal = signal * (1 - 0.9 * torch.as_tensor(item["fat"])[0].numpy())
+            image, target = self._acquire(signal, grid, brain, scan)
             item[modality] = on_grid(torch.from_numpy(image)[None], target)
             flat = scan.thickness > scan.spacing
             item["scans"][modality] = {
                 "MagneticFieldStrength": item["field_strength"], "MRAcquisitionType": "2D" if flat else "3D",
                 **sequence.parameters(), "SliceThickness": scan.thickness,
+                "ScanOptions": "FS" if suppressed else "",
             }  # fmt: skip
         return item
 
@@ -157,7 +162,7 @@ class RandScansd(RandomizableTransform, MapTransform):
         gain = self.R.uniform(200, 600) / max(level, 1e-6)
         soft = ndimage.gaussian_filter(signal, EDGE, truncate=3.0)
         image = draw_bias(target, self.R) * _sampled(soft, head, target) * np.float32(gain)
-        image = rician(image, gain * level * self.R.uniform(0.01, 0.04), self.R)
+        image = rician(image, gain * level * self.R.uniform(0.01, 0.05), self.R)
         if not self.native:
             image, target = _sampled(image, target, head), head
         if self.stripped:

@@ -16,35 +16,36 @@ class Tissue(IntEnum):
     AIR = 0
     CSF = 1
     VENTRICLE = 2
-    CORTEX = 3
-    WHITE = 4
-    AGEING_WHITE = 5
-    THALAMUS = 6
-    STRIATUM = 7
-    PALLIDUM = 8
-    HIPPOCAMPUS = 9
-    VENTRAL = 10
-    CEREBELLAR_CORTEX = 11
-    CEREBELLAR_WHITE = 12
-    BRAIN_STEM = 13
-    CHOROID_PLEXUS = 14
-    VESSEL = 15
-    OPTIC_CHIASM = 16
-    MUSCLE = 17
-    FAT = 18
-    SKIN = 19
-    BONE = 20
-    MARROW = 21
-    DURA = 22
-    MUCOSA = 23
-    EYE = 24
-    OPTIC_NERVE = 25
-    SPINAL_CORD = 26
-    ARTERY = 27
-    GLAND = 28
+    MIDLINE_VENTRICLE = 3
+    CORTEX = 4
+    WHITE = 5
+    AGEING_WHITE = 6
+    THALAMUS = 7
+    STRIATUM = 8
+    PALLIDUM = 9
+    HIPPOCAMPUS = 10
+    VENTRAL = 11
+    CEREBELLAR_CORTEX = 12
+    CEREBELLAR_WHITE = 13
+    BRAIN_STEM = 14
+    CHOROID_PLEXUS = 15
+    VESSEL = 16
+    OPTIC_CHIASM = 17
+    MUSCLE = 18
+    FAT = 19
+    SKIN = 20
+    BONE = 21
+    MARROW = 22
+    DURA = 23
+    MUCOSA = 24
+    EYE = 25
+    OPTIC_NERVE = 26
+    SPINAL_CORD = 27
+    ARTERY = 28
+    GLAND = 29
 
 
-FLUID = (Tissue.CSF, Tissue.VENTRICLE, Tissue.EYE)
+FLUID = (Tissue.CSF, Tissue.VENTRICLE, Tissue.MIDLINE_VENTRICLE, Tissue.EYE)
 WHITE_MATTER = (Tissue.WHITE, Tissue.AGEING_WHITE)
 OUTSIDE = Tissue.MUSCLE
 """The first tissue that lies outside the brain."""
@@ -66,25 +67,26 @@ class Relaxation:
     t2: float
     density: float
     field_power: float = 0.38
-    spread: float = 0.04
+    spread: float = 0.03
 
 
 RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.AIR: Relaxation(1000, 50, 0.0, 0.0, 0.0),
     Tissue.CSF: Relaxation(4200, 1800, 1.0, 0.0, 0.015),
     Tissue.VENTRICLE: Relaxation(4200, 1800, 1.0, 0.0, 0.015),
-    Tissue.CORTEX: Relaxation(1350, 95, 0.82),
-    Tissue.WHITE: Relaxation(860, 74, 0.70, spread=0.03),
-    Tissue.AGEING_WHITE: Relaxation(860, 74, 0.70, spread=0.03),
-    Tissue.THALAMUS: Relaxation(1130, 80, 0.77),
-    Tissue.STRIATUM: Relaxation(1250, 83, 0.80),
+    Tissue.MIDLINE_VENTRICLE: Relaxation(4200, 1800, 1.0, 0.0, 0.015),
+    Tissue.CORTEX: Relaxation(1350, 92, 0.82),
+    Tissue.WHITE: Relaxation(860, 75, 0.70, spread=0.02),
+    Tissue.AGEING_WHITE: Relaxation(860, 75, 0.70, spread=0.02),
+    Tissue.THALAMUS: Relaxation(1130, 79, 0.77),
+    Tissue.STRIATUM: Relaxation(1250, 80, 0.80),
     Tissue.PALLIDUM: Relaxation(960, 62, 0.73),
-    Tissue.HIPPOCAMPUS: Relaxation(1380, 101, 0.83),
+    Tissue.HIPPOCAMPUS: Relaxation(1380, 95, 0.82),
     Tissue.VENTRAL: Relaxation(970, 72, 0.73),
-    Tissue.CEREBELLAR_CORTEX: Relaxation(1270, 93, 0.82),
-    Tissue.CEREBELLAR_WHITE: Relaxation(890, 76, 0.71, spread=0.03),
-    Tissue.BRAIN_STEM: Relaxation(930, 77, 0.72, spread=0.03),
-    Tissue.CHOROID_PLEXUS: Relaxation(1700, 130, 0.90),
+    Tissue.CEREBELLAR_CORTEX: Relaxation(1270, 90, 0.81),
+    Tissue.CEREBELLAR_WHITE: Relaxation(890, 76, 0.71, spread=0.02),
+    Tissue.BRAIN_STEM: Relaxation(930, 77, 0.72, spread=0.02),
+    Tissue.CHOROID_PLEXUS: Relaxation(2000, 110, 0.85),
     Tissue.VESSEL: Relaxation(1900, 250, 0.95, 0.34),
     Tissue.OPTIC_CHIASM: Relaxation(1083, 80, 0.72),
     Tissue.MUSCLE: Relaxation(1412, 45, 0.78, 0.34),
@@ -100,13 +102,14 @@ RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.ARTERY: Relaxation(1000, 9, 0.90, 0.34, 0.1),
     Tissue.GLAND: Relaxation(1300, 95, 0.82),
 }
-"""At 3 T. White and grey matter, optic nerve, muscle and blood: Stanisz et al. 2005 (doi 10.1002/mrm.20605) and
-Wansapura et al. 1999 (doi 10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L), between which these lie. The
-T1 of deep grey matter relative to cortex, and how T1 depends on the field: Rooney et al. 2007 (doi 10.1002/mrm.21122).
-Fat and marrow: de Bazelaire et al. 2004 (doi 10.1148/radiol.2303021331); their T2 is longer in echo trains (Henkelman
-et al. 1992, doi 10.1002/jmri.1880020511). Densities: Tofts 2003, Quantitative MRI of the Brain, chapter 4. Arteries
-are given the short T2 that flow makes of them. For cerebellum, skin, dura, mucosa, glands and choroid plexus the
-values are ours, chosen so that they look as they do in scans."""
+"""At 3 T. White and grey matter, optic nerve, muscle, blood: after Stanisz et al. 2005 (doi 10.1002/mrm.20605) and
+Wansapura et al. 1999 (J Magn Reson Imaging 9:531); the T2 of grey matter is below theirs, since 95 ms and more gave
+T2w and FLAIR more contrast than real scans have, which magnetisation transfer between slices takes some of. The T1 of
+deep grey matter beside that of cortex, and how T1 depends on the field: after Rooney et al. 2007 (doi
+10.1002/mrm.21122). Fat and marrow: after de Bazelaire et al. 2004 (doi 10.1148/radiol.2303021331), with the longer T2
+of fat in echo trains (Henkelman et al. 1992, J Magn Reson Imaging 2:533). Densities: after Tofts 2003, Quantitative
+MRI of the Brain. Arteries have the short T2 that flow makes of theirs. For cerebellum, skin, dura, mucosa, glands and
+choroid plexus the values are ours, chosen so that they look as they do in scans."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _table(groups: Mapping[Tissue, Iterable[int]]) -> dict[int, Tissue]:
 FREESURFER = Nomenclature(
     "freesurfer",
     _table({
-        Tissue.CSF: (14, 15, 24, 72), Tissue.VENTRICLE: (4, 5, 43, 44),
+        Tissue.CSF: (24,), Tissue.VENTRICLE: (4, 5, 43, 44), Tissue.MIDLINE_VENTRICLE: (14, 15, 72),
         Tissue.CORTEX: (3, 42, *range(1000, 1036), *range(2000, 2036)), Tissue.WHITE: (2, 41, *range(251, 256)),
         Tissue.AGEING_WHITE: (25, 57, 77, 78, 79), Tissue.THALAMUS: (10, 49), Tissue.STRIATUM: (11, 12, 26, 50, 51, 58),
         Tissue.PALLIDUM: (13, 52), Tissue.HIPPOCAMPUS: (17, 18, 53, 54), Tissue.VENTRAL: (28, 60),
@@ -150,7 +153,7 @@ white matter along the ventricles."""
 MUSE = Nomenclature(
     "muse",
     _table({
-        Tissue.CSF: (1, 4, 11, 46), Tissue.VENTRICLE: (49, 50, 51, 52),
+        Tissue.CSF: (1,), Tissue.VENTRICLE: (49, 50, 51, 52), Tissue.MIDLINE_VENTRICLE: (4, 11, 46),
         Tissue.CORTEX: (75, 76, *range(100, 208)), Tissue.WHITE: range(81, 96),
         Tissue.THALAMUS: (59, 60), Tissue.STRIATUM: (23, 30, 36, 37, 57, 58), Tissue.PALLIDUM: (55, 56),
         Tissue.HIPPOCAMPUS: (31, 32, 47, 48), Tissue.VENTRAL: (61, 62), Tissue.CEREBELLAR_CORTEX: (38, 39, 71, 72, 73),
