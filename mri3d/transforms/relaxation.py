@@ -76,8 +76,26 @@ def find_brain(tissue: TissueMap, spacing: tuple[float, float, float]) -> BoolAr
     """
     around = np.isin(tissue, (Tissue.CSF, Tissue.DURA))
     brain = (tissue > Tissue.AIR) & (tissue < OUTSIDE) & ~around
-    near = ndimage.gaussian_filter(brain.astype(np.float32), 5.0 / np.array(spacing), truncate=2.0) > 0.3
-    return np.asarray(brain | near & around)
+    brain |= around & (_surrounded(brain, spacing) > 0.3)
+    return np.asarray(brain | around & (_surrounded(brain, spacing) > 0.65))  # cisterns with brain all around
+
+
+def fill_holes(tissue: TissueMap, spacing: tuple[float, float, float]) -> TissueMap:
+    """Put fluid where a brain without a head is not labelled: segmentations leave cisterns out here and there.
+
+    Args:
+        tissue: (X, Y, Z); given back as it is where it has tissue of the head.
+        spacing: in mm.
+    """
+    if (tissue >= OUTSIDE).any():
+        return tissue
+    holes = (tissue == Tissue.AIR) & (_surrounded(tissue != Tissue.AIR, spacing) > 0.7)
+    return np.where(holes, np.uint8(Tissue.CSF), tissue)
+
+
+def _surrounded(mask: BoolArray, spacing: tuple[float, float, float]) -> FloatArray:
+    """Share of a mask within about 5 mm of each voxel: a half on its plane border."""
+    return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), 5.0 / np.array(spacing), truncate=2.0))
 
 
 def periventricular(tissue: TissueMap, grid: Grid, thickness: float, rng: np.random.RandomState) -> FloatArray:
@@ -149,6 +167,7 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         label = item[self.first_key(item)]
         grid = grid_of(label)
         tissue = to_tissue(torch.as_tensor(label)[0].numpy().astype(np.intp), self.nomenclature)
+        tissue = fill_holes(tissue, grid.spacing)
         item["brain"] = on_grid(torch.from_numpy(find_brain(tissue, grid.spacing))[None], grid)
         item["field_strength"] = float(self.R.choice(FIELD_STRENGTHS))
         age = self.R.uniform(*self.ages)  # drawn in any case, so that a given age changes nothing else

@@ -22,8 +22,8 @@ from mri3d.transforms.resampling import resample
 from mri3d.transforms.sequences import DRAW, FAT_SUPPRESSED
 from mri3d.volumes.volume import BoolArray, FloatArray
 
-EDGE = 0.7
-"""Standard deviation, in voxels of the label map, of the blur that makes partial volume of borders between labels."""
+EDGE_MM, EDGE_VOXELS = 0.7, 0.5
+"""Standard deviation of the blur that makes partial volume of borders between labels, the larger of the two."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class RandScansd(RandomizableTransform, MapTransform):
             target = head
         level = float(np.abs(signal[brain]).mean()) if brain.any() else 1.0
         gain = self.R.uniform(200, 600) / max(level, 1e-6)
-        soft = ndimage.gaussian_filter(signal, EDGE, truncate=3.0)
+        soft = ndimage.gaussian_filter(signal, np.maximum(EDGE_MM / np.array(head.spacing), EDGE_VOXELS), truncate=3.0)
         image = draw_bias(target, self.R) * _sampled(soft, head, target) * np.float32(gain)
         image = rician(image, gain * level * self.R.uniform(0.01, 0.05), self.R)
         if not self.native:

@@ -81,7 +81,7 @@ RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.THALAMUS: Relaxation(1130, 79, 0.77),
     Tissue.STRIATUM: Relaxation(1250, 80, 0.80),
     Tissue.PALLIDUM: Relaxation(960, 62, 0.73),
-    Tissue.HIPPOCAMPUS: Relaxation(1380, 95, 0.82),
+    Tissue.HIPPOCAMPUS: Relaxation(1370, 93, 0.82),
     Tissue.VENTRAL: Relaxation(970, 72, 0.73),
     Tissue.CEREBELLAR_CORTEX: Relaxation(1270, 90, 0.81),
     Tissue.CEREBELLAR_WHITE: Relaxation(890, 76, 0.71, spread=0.02),

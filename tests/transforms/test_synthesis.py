@@ -14,7 +14,7 @@ from scipy import ndimage
 from mri3d.errors import ContentError, UsageError
 from mri3d.grid import Grid
 from mri3d.transforms.deformation import RandHeadShaped, draw_displacement, grid_of, on_grid, spread
-from mri3d.transforms.relaxation import RandRelaxationd, find_brain, to_tissue
+from mri3d.transforms.relaxation import RandRelaxationd, fill_holes, find_brain, to_tissue
 from mri3d.transforms.sequences import CSF_T1, DRAW, Flair, Mprage
 from mri3d.transforms.synthesis import RandScansd, Scan, synthesis
 from mri3d.volumes.tissue import FREESURFER, MUSE, OUTSIDE, RELAXATION, Tissue, recognise
@@ -296,6 +296,17 @@ def test_what_is_stripped_is_the_outside_and_the_wide_cisterns_of_fluid():
     tissue[18:] = Tissue.CORTEX
     brain = find_brain(tissue, (1.0, 1.0, 1.0))
     assert brain[17:].all() and not brain[:10].any()
+
+
+def test_holes_in_a_brain_are_fluid_and_around_it_there_is_nothing():
+    tissue = np.zeros((40, 40, 40), dtype=np.uint8)
+    tissue[8:32, 8:32, 8:32] = Tissue.CORTEX
+    tissue[18:22, 18:22, 18:22] = Tissue.AIR
+    filled = fill_holes(tissue, (1.0, 1.0, 1.0))
+    assert (filled[18:22, 18:22, 18:22] == Tissue.CSF).all()
+    assert (filled == Tissue.CSF).sum() == 4**3
+    tissue[0] = Tissue.SKIN  # of a head: sinuses hold air
+    assert (fill_holes(tissue, (1.0, 1.0, 1.0)) == tissue).all()
 
 
 def test_age_brightens_white_matter_beside_the_ventricles_in_flair():
