@@ -106,7 +106,8 @@ def synth(source: Path, output: Path, plan: Plan, overwrite: bool = False) -> tu
                 failures.append(f"{name}: {error}")
                 continue
             _write(item, name, plan, output)
-            rows.append((name, f"{item['age']:.1f}", path.name, str(seed)))
+            origin = path.relative_to(source).as_posix() if source.is_dir() else path.name
+            rows.append((name, f"{item['age']:.1f}", origin, str(seed)))
         lines = [("participant_id", "age", "source", "seed"), *rows]
         write_text(output / PARTICIPANTS, "".join("\t".join(line) + "\n" for line in lines))
     return len(rows), failures

@@ -38,8 +38,18 @@ FAT = np.zeros(len(Tissue), dtype=np.float32)
 """Share of fat in what a tissue's signal comes from."""
 FAT[[Tissue.FAT, Tissue.MARROW, Tissue.SKIN]] = 1.0, 0.8, 0.3
 
+COARSE_MM, FINE_MM = 15.0, 2.5
+TEXTURE = ((0.020, 0.06), (0.020, 0.05))
+"""Relative variation of T1 and of T2 within tissue: on the coarse scale, and on the fine one before interpolation."""
+
 YOUNG, OLD = 30.0, 80.0
-"""Years between which white matter changes from all to nothing of its youth."""
+"""Years between which white matter grows old."""
+
+AGEING = ((0.04, 0.20), (0.04, 0.35), (0.0, 0.04))
+"""Relative growth of white matter's T1, T2 and density from young to old: everywhere, and beside the ventricles."""
+
+HEAVIEST = 1.2
+"""Most of that growth beside the ventricles that is drawn: beyond it caps would be lesions."""
 
 
 def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = None) -> TissueMap:
@@ -201,10 +211,10 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         table[:, [Tissue.VENTRICLE, Tissue.MIDLINE_VENTRICLE]] = table[:, [Tissue.CSF]]
         table[:, Tissue.AGEING_WHITE] = table[:, Tissue.WHITE]
         strength = texture[tissue]
-        finest = max(1.25, 2.5 / min(grid.spacing))
-        coarse = spread(smooth_lattice(grid, 15.0, 2, self.R), grid.shape).numpy()
+        finest = max(1.25, FINE_MM / min(grid.spacing))
+        coarse = spread(smooth_lattice(grid, COARSE_MM, 2, self.R), grid.shape).numpy()
         maps = table[:, tissue]
-        for quantity, (smooth, fine) in enumerate(((0.020, 0.06), (0.020, 0.05))):
+        for quantity, (smooth, fine) in enumerate(TEXTURE):
             varied = smooth * coarse[quantity] + fine * smooth_noise(tissue.shape, finest, self.R).numpy()
             maps[quantity] += strength * varied
             maps[2] += 0.3 * strength * varied  # more water, longer times
@@ -212,10 +222,10 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
 
     def _age(self, maps: FloatArray, tissue: TissueMap, grid: Grid, age: float) -> None:
         """Let white matter grow old, in place."""
-        years = float(np.clip((age - YOUNG) / (OLD - YOUNG), 0, 1.2))
-        burden = years * float(np.exp(self.R.normal(0, 0.35)))  # people of one age differ
+        years = float(np.clip((age - YOUNG) / (OLD - YOUNG), 0, HEAVIEST))
+        burden = min(years * float(np.exp(self.R.normal(0, 0.35))), HEAVIEST)  # people of one age differ
         rim = periventricular(tissue, grid, 1.0 + 2.0 * burden, self.R)
         rim[tissue == Tissue.AGEING_WHITE] = 1.0
-        for quantity, (everywhere, beside) in enumerate(((0.04, 0.20), (0.04, 0.35), (0.0, 0.04))):
+        for quantity, (everywhere, beside) in enumerate(AGEING):
             maps[quantity] += everywhere * years * np.isin(tissue, WHITE_MATTER)
             maps[quantity] += (0.1 + burden) * beside * rim

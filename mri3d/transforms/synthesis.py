@@ -149,7 +149,7 @@ class RandScansd(RandomizableTransform, MapTransform):
             item["scans"][modality] = {
                 "MagneticFieldStrength": item["field_strength"], "MRAcquisitionType": "2D" if flat else "3D",
                 **sequence.parameters(), "SliceThickness": scan.thickness,
-                "ScanOptions": "FS" if suppressed else "",
+                **({"ScanOptions": "FS"} if suppressed else {}),
             }  # fmt: skip
         return item
 

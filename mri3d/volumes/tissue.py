@@ -90,7 +90,7 @@ RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.VESSEL: Relaxation(1900, 250, 0.95, 0.34),
     Tissue.OPTIC_CHIASM: Relaxation(1083, 80, 0.72),
     Tissue.MUSCLE: Relaxation(1412, 45, 0.78, 0.34),
-    Tissue.FAT: Relaxation(382, 120, 0.90, 0.15),
+    Tissue.FAT: Relaxation(382, 120, 0.70, 0.15),
     Tissue.SKIN: Relaxation(1000, 32, 0.60, 0.2),
     Tissue.BONE: Relaxation(500, 1.5, 0.15, 0.0),
     Tissue.MARROW: Relaxation(480, 75, 0.60, 0.15, 0.15),

@@ -54,7 +54,7 @@ def test_the_data_set_is_one_that_the_other_commands_find(made: Path):
     about = json.loads((made / "dataset_description.json").read_text())
     assert {"Name", "BIDSVersion", "GeneratedBy"} <= set(about) and "simulated" in about["Name"]
     rows = list(csv.DictReader((made / "participants.tsv").open(), delimiter="\t"))
-    assert [row["source"] for row in rows] == ["a_dseg.nii.gz", "b_dseg.nii.gz", "a_dseg.nii.gz"]
+    assert [row["source"] for row in rows] == ["a_dseg.nii.gz", "deeper/b_dseg.nii.gz", "a_dseg.nii.gz"]
     assert all(20 <= float(row["age"]) <= 85 for row in rows)
     assert len({row["seed"] for row in rows}) == 3
     assert not [name for name in files(made) if ".mri3d-" in name]
