@@ -120,7 +120,8 @@ def find_label_maps(source: Path) -> list[Path]:
         UsageError: there are none.
     """
     if source.is_dir():
-        files = [path for path in sorted(source.rglob("*")) if is_nifti(path) and not path.name.startswith(".")]
+        named = (path for path in sorted(source.rglob("*")) if is_nifti(path) and not path.name.startswith("."))
+        files = [path for path in named if path.is_file()]
     else:
         files = [source] if source.is_file() else []
     if not files:

@@ -136,14 +136,17 @@ class RandScansd(RandomizableTransform, MapTransform):
         grid, brain = grid_of(maps), torch.as_tensor(item["brain"])[0].numpy()
         t1, t2, density = torch.as_tensor(maps).as_subclass(torch.Tensor)
         item["scans"] = {}
+        # one state each, so that a scan is the same whatever other modalities are asked for
+        states = {name: np.random.RandomState(self.R.randint(2**31 - 1)) for name in DRAW}
         for modality in self.modalities:
-            sequence = DRAW[modality](self.R)
-            scan = draw_scan(modality, self.spacing or min(grid.spacing), self.thick, self.R)
+            rng = states[modality]
+            sequence = DRAW[modality](rng)
+            scan = draw_scan(modality, self.spacing or min(grid.spacing), self.thick, rng)
             signal = sequence.signal(t1, t2, density).numpy()
-            suppressed = bool(self.R.rand() < FAT_SUPPRESSED[modality])
+            suppressed = bool(rng.rand() < FAT_SUPPRESSED[modality])
             if suppressed:
                 signal = signal * (1 - 0.9 * torch.as_tensor(item["fat"])[0].numpy())
-            image, target = self._acquire(signal, grid, brain, scan)
+            image, target = self._acquire(signal, grid, brain, scan, rng)
             item[modality] = on_grid(torch.from_numpy(image)[None], target)
             flat = scan.thickness > scan.spacing
             item["scans"][modality] = {
@@ -153,16 +156,18 @@ class RandScansd(RandomizableTransform, MapTransform):
             }  # fmt: skip
         return item
 
-    def _acquire(self, signal: FloatArray, head: Grid, brain: BoolArray, scan: Scan) -> tuple[FloatArray, Grid]:
+    def _acquire(
+        self, signal: FloatArray, head: Grid, brain: BoolArray, scan: Scan, rng: np.random.RandomState
+    ) -> tuple[FloatArray, Grid]:
         """An image of the signal, and its grid."""
         target = scan.grid(head)
         if not self.native and scan.thickness == scan.spacing and scan.spacing <= min(head.spacing):
             target = head
         level = float(np.abs(signal[brain]).mean()) if brain.any() else 1.0
-        gain = self.R.uniform(200, 600) / max(level, 1e-6)
+        gain = rng.uniform(200, 600) / max(level, 1e-6)
         soft = ndimage.gaussian_filter(signal, np.maximum(EDGE_MM / np.array(head.spacing), EDGE_VOXELS), truncate=3.0)
-        image = draw_bias(target, self.R) * _sampled(soft, head, target) * np.float32(gain)
-        image = rician(image, gain * level * self.R.uniform(0.01, 0.05), self.R)
+        image = draw_bias(target, rng) * _sampled(soft, head, target) * np.float32(gain)
+        image = rician(image, gain * level * rng.uniform(0.01, 0.05), rng)
         if not self.native:
             image, target = _sampled(image, target, head), head
         if self.stripped:

@@ -14,9 +14,10 @@ from scipy import ndimage
 from mri3d.errors import ContentError, UsageError
 from mri3d.grid import Grid
 from mri3d.transforms.deformation import RandHeadShaped, draw_displacement, grid_of, on_grid, spread
-from mri3d.transforms.relaxation import RandRelaxationd, fill_holes, find_brain, to_tissue
+from mri3d.transforms.relaxation import RandRelaxationd
 from mri3d.transforms.sequences import CSF_T1, DRAW, Flair, Mprage
 from mri3d.transforms.synthesis import RandScansd, Scan, synthesis
+from mri3d.transforms.tissue_map import fill_holes, find_brain, to_tissue
 from mri3d.volumes.tissue import FREESURFER, MUSE, OUTSIDE, RELAXATION, Tissue, recognise
 from tests.heads import labels_of_head
 from tests.helpers import head_grid
@@ -285,6 +286,9 @@ def test_the_same_state_gives_the_same_scans_and_another_gives_others():
     first, second = again(item()), again(item())
     assert torch.equal(first["T1w"].as_tensor(), one["T1w"].as_tensor())
     assert not torch.equal(first["T1w"].as_tensor(), second["T1w"].as_tensor())
+    # nor does it matter what else is scanned
+    alone = made(3, modalities=["FLAIR"])
+    assert torch.equal(alone["FLAIR"].as_tensor(), one["FLAIR"].as_tensor()) and "T1w" not in alone
 
 
 def test_a_stripped_brain_has_nothing_around_it_and_all_of_itself():
