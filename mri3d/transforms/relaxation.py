@@ -66,7 +66,7 @@ def periventricular(tissue: TissueMap, grid: Grid, thickness: float, rng: np.ran
     along = 2 * (np.arange(inside.shape[front]) - at[0]) / max(at[-1] - at[0], 1) - 1  # -1 and 1 at the horns
     tips = np.clip(np.abs(along) - 0.6, 0, 0.4) / 0.4
     uneven = smooth_noise(part.shape, max(1.5, 5.0 / spacing.min()), rng).numpy()
-    amount = (rim + 1.5 * cap * tips.reshape([-1 if axis == front else 1 for axis in range(3)])) * (1 + 0.6 * uneven)
+    amount = (rim + 1.5 * cap * tips.reshape([-1 if axis == front else 1 for axis in range(3)])) * (1 + 0.4 * uneven)
     weight[box] = np.clip(amount, 0, 1) * np.isin(tissue[box], WHITE_MATTER)
     return weight
 

@@ -29,7 +29,7 @@ class Tissue(IntEnum):
     CEREBELLAR_WHITE = 13
     BRAIN_STEM = 14
     CHOROID_PLEXUS = 15
-    VESSEL = 16
+    PERIVASCULAR = 16
     OPTIC_CHIASM = 17
     MUSCLE = 18
     FAT = 19
@@ -45,7 +45,7 @@ class Tissue(IntEnum):
     GLAND = 29
 
 
-FLUID = (Tissue.CSF, Tissue.VENTRICLE, Tissue.MIDLINE_VENTRICLE, Tissue.EYE)
+FLUID = (Tissue.CSF, Tissue.VENTRICLE, Tissue.MIDLINE_VENTRICLE, Tissue.PERIVASCULAR, Tissue.EYE)
 WHITE_MATTER = (Tissue.WHITE, Tissue.AGEING_WHITE)
 OUTSIDE = Tissue.MUSCLE
 """The first tissue that lies outside the brain."""
@@ -81,13 +81,13 @@ RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.THALAMUS: Relaxation(1130, 79, 0.77),
     Tissue.STRIATUM: Relaxation(1250, 80, 0.80),
     Tissue.PALLIDUM: Relaxation(960, 62, 0.73),
-    Tissue.HIPPOCAMPUS: Relaxation(1370, 93, 0.82),
+    Tissue.HIPPOCAMPUS: Relaxation(1360, 92, 0.82),
     Tissue.VENTRAL: Relaxation(970, 72, 0.73),
     Tissue.CEREBELLAR_CORTEX: Relaxation(1270, 90, 0.81),
     Tissue.CEREBELLAR_WHITE: Relaxation(890, 76, 0.71, spread=0.02),
     Tissue.BRAIN_STEM: Relaxation(930, 77, 0.72, spread=0.02),
     Tissue.CHOROID_PLEXUS: Relaxation(2000, 110, 0.85),
-    Tissue.VESSEL: Relaxation(1900, 250, 0.95, 0.34),
+    Tissue.PERIVASCULAR: Relaxation(3900, 1500, 1.0, 0.0, 0.015),
     Tissue.OPTIC_CHIASM: Relaxation(1083, 80, 0.72),
     Tissue.MUSCLE: Relaxation(1412, 45, 0.78, 0.34),
     Tissue.FAT: Relaxation(382, 120, 0.70, 0.15),
@@ -137,7 +137,7 @@ FREESURFER = Nomenclature(
         Tissue.AGEING_WHITE: (25, 57, 77, 78, 79), Tissue.THALAMUS: (10, 49), Tissue.STRIATUM: (11, 12, 26, 50, 51, 58),
         Tissue.PALLIDUM: (13, 52), Tissue.HIPPOCAMPUS: (17, 18, 53, 54), Tissue.VENTRAL: (28, 60),
         Tissue.CEREBELLAR_CORTEX: (8, 47), Tissue.CEREBELLAR_WHITE: (7, 46), Tissue.BRAIN_STEM: (16,),
-        Tissue.CHOROID_PLEXUS: (31, 63, 136, 137, 163, 164), Tissue.VESSEL: (30, 62), Tissue.OPTIC_CHIASM: (85,),
+        Tissue.CHOROID_PLEXUS: (31, 63, 136, 137, 163, 164), Tissue.PERIVASCULAR: (30, 62), Tissue.OPTIC_CHIASM: (85,),
         Tissue.MUSCLE: (507,), Tissue.SKIN: (511,), Tissue.BONE: (515,), Tissue.MARROW: (516,), Tissue.DURA: (514,),
         Tissue.MUCOSA: (509,), Tissue.EYE: (506,), Tissue.OPTIC_NERVE: (508,), Tissue.SPINAL_CORD: (512,),
         Tissue.ARTERY: (502,), Tissue.GLAND: (530,),
@@ -148,7 +148,7 @@ et al. 2023, doi 10.1016/j.media.2023.102789). No list of the latter is publishe
 lie: 511 is the outermost shell, 507 all soft tissue under it (muscle and fat alike), 515 the skull with 516 inside it,
 514 falx, tentorium and sinuses, 506 two balls, 512 in the spinal canal. In the same way 136, 137, 163 and 164 lie
 within the lateral ventricles along the choroid fissure; 25 and 57, lesions by FreeSurfer's list, are thin specks of
-white matter along the ventricles."""
+white matter along the ventricles; 30 and 62, vessels, are taken for the fluid about those below the putamen."""
 
 MUSE = Nomenclature(
     "muse",

@@ -54,7 +54,7 @@ def tissue(kind: Tissue) -> tuple[torch.Tensor, ...]:
     [
         ("T1w", (Tissue.CSF, Tissue.CORTEX, Tissue.STRIATUM, Tissue.WHITE, Tissue.FAT)),
         ("T2w", (Tissue.BONE, Tissue.MUSCLE, Tissue.PALLIDUM, Tissue.WHITE, Tissue.CORTEX, Tissue.CSF)),
-        ("FLAIR", (Tissue.CSF, Tissue.PALLIDUM, Tissue.WHITE, Tissue.CORTEX, Tissue.FAT)),
+        ("FLAIR", (Tissue.CSF, Tissue.PERIVASCULAR, Tissue.PALLIDUM, Tissue.WHITE, Tissue.CORTEX, Tissue.FAT)),
     ],
 )
 def test_tissues_are_as_bright_as_each_modality_shows_them_whatever_is_drawn(modality: str, order: tuple[Tissue, ...]):
