@@ -457,6 +457,46 @@ def denoise(
 
 
 @main.command(cls=Command)
+@click.argument("labels", metavar="LABELS", type=click.Path(path_type=Path))
+@output_option
+@click.option(
+    "--modalities", metavar="T1w,T2w,FLAIR", callback=_modalities, help="What to simulate. [default: all three]"
+)
+@click.option("--count", type=click.IntRange(min=1), help="Subjects in all. [default: one for each label map]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--spacing", type=click.FloatRange(0.3, 5.0), default=1.0, show_default=True,
+    help="Size of isotropic voxels, and of those within thick slices, in mm.",
+)
+@click.option("--thick/--no-thick", default=True, help="T2w and FLAIR with slices of 3 to 5 mm. [default: with]")
+@click.option("--stripped", is_flag=True, help="Leave out all but the brain.")
+@overwrite_option
+def synth(
+    labels: Path,
+    output: Path,
+    modalities: list[str] | None,
+    count: int | None,
+    seed: int,
+    spacing: float,
+    thick: bool,
+    stripped: bool,
+    overwrite: bool,
+) -> None:
+    """Simulate healthy T1w, T2w and FLAIR volumes from LABELS, a label map or a folder of them.
+
+    Labels are FreeSurfer's or MUSE's regions. OUTPUT becomes a BIDS data set: each scan on its own grid with its
+    sequence in the sidecar, and the label map of each subject below derivatives/labels.
+    """
+    from mri3d.commands.synth import Plan
+    from mri3d.commands.synth import synth as run
+
+    names = Plan.modalities if modalities is None else tuple(dict.fromkeys(modalities))
+    made, failures = run(labels, output, Plan(names, count, seed, spacing, thick, stripped), overwrite)
+    _say(f"{made} subject{'s' if made != 1 else ''}, simulated\nTable: {output / 'participants.tsv'}")
+    _report_failures(failures)
+
+
+@main.command(cls=Command)
 @click.option(
     "-o", "--output", default="data/demo", show_default=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for volumes and results.",

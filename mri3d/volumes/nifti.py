@@ -90,7 +90,34 @@ def write_map(path: Path, data: npt.NDArray[Any], like: Volume, description: str
     header["descrip"] = description.encode("ascii", "replace")[:79]
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     # No affine beside the header: nibabel then leaves sform, qform and their codes alone; slope and offset it resets.
-    image = kind(data.reshape(header.get_data_shape()), None, header)
+    _save(path, kind(data.reshape(header.get_data_shape()), None, header))
+
+
+def write_image(path: Path, data: npt.NDArray[np.int16], grid: Grid, description: str = "") -> None:
+    """Write voxels that come from no file, whole or not at all.
+
+    sform and qform are the grid's, both with code 1 (scanner), and the unit is mm.
+
+    Args:
+        path: where to, ending in .nii or .nii.gz.
+        data: (X, Y, Z) int16 of the grid's shape.
+        grid: where they lie.
+        description: up to 79 ASCII characters for the header.
+
+    Raises:
+        ValueError: ``data`` has another shape or type.
+    """
+    if data.shape != grid.shape or data.dtype != np.int16:
+        raise ValueError(f"an image is int16 of shape {grid.shape}, not {data.dtype} of {data.shape}")
+    image = nib.Nifti1Image(data, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(grid.affine, 1)
+    image.set_qform(grid.affine, 1)
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    _save(path, image)
+
+
+def _save(path: Path, image: Any) -> None:
     with atomic_write(path) as part, part.open("wb") as file:
         if _named_gz(path):
             # Neither a name nor a time goes into the file, so that equal maps are equal files.

@@ -1,0 +1,221 @@
+"""Write a data set of synthetic healthy heads, simulated from label maps."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from mri3d import __version__
+from mri3d.errors import ContentError, Mri3dError, UsageError
+from mri3d.grid import Grid
+from mri3d.reporting.ownership import refuse_link_out, writable
+from mri3d.transforms.deformation import grid_of, on_grid
+from mri3d.transforms.resampling import crop_to
+from mri3d.transforms.synthesis import synthesis
+from mri3d.volumes.atomic import write_json, write_text
+from mri3d.volumes.naming import is_nifti
+from mri3d.volumes.nifti import read_volume, write_image
+from mri3d.volumes.tissue import OUTSIDE, Nomenclature, Tissue, recognise
+
+DESCRIPTION, PARTICIPANTS, LABELS = "dataset_description.json", "participants.tsv", Path("derivatives", "labels")
+GENERATOR = "mri3d synth"
+MARGIN_MM = 12.0
+"""Around what is labelled: as far as the deformation moves it."""
+
+_OURS = ("sub-syn*/anat/sub-syn*_*.nii.gz", "sub-syn*/anat/sub-syn*_*.json")
+_SIMULATED = "Simulated from a label map; no person was scanned."
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be made.
+
+    Args:
+        modalities: of ``T1w``, ``T2w`` and ``FLAIR``.
+        count: how many subjects; one for each label map when left out.
+        seed: of everything that is drawn; subject k depends on it and on k alone.
+        spacing: of isotropic voxels and within thick slices, in mm.
+        thick: whether T2w and FLAIR have slices of 3 to 5 mm.
+        stripped: 0 outside the brain.
+    """
+
+    modalities: tuple[str, ...] = ("T1w", "T2w", "FLAIR")
+    count: int | None = None
+    seed: int = 0
+    spacing: float = 1.0
+    thick: bool = True
+    stripped: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A checked label map.
+
+    Args:
+        data: (X, Y, Z) in closest-canonical order, cut to what is labelled and a margin.
+        grid: where it lies.
+        nomenclature: what its numbers mean.
+    """
+
+    data: npt.NDArray[np.int16]
+    grid: Grid
+    nomenclature: Nomenclature
+
+
+def synth(source: Path, output: Path, plan: Plan, overwrite: bool = False) -> tuple[int, list[str]]:
+    """Write synthetic subjects as a BIDS data set, with their label maps below ``derivatives/labels``.
+
+    Args:
+        source: a label map, or a folder of them, searched to its bottom, which subjects take in turn.
+        output: where to.
+        plan: what is to be made.
+        overwrite: replace an earlier data set of this command.
+
+    Returns:
+        How many subjects were written, and a line for each that could not be made.
+
+    Raises:
+        UsageError: no label maps, a modality that cannot be simulated, or a data set that stands there already.
+    """
+    files = find_label_maps(source)
+    synthesis(plan.modalities)  # refuses what cannot be simulated before anything is written
+    if source.resolve().is_relative_to(output.resolve()):
+        remedy = "Choose another output folder"
+        raise UsageError(output, "a folder that does not hold the label maps", str(source), remedy)
+    _refuse_standing(output, overwrite)
+    count = plan.count or len(files)
+    rows, failures = [], []
+    with writable(output):
+        _clear(output)
+        _describe(output)
+        for number in tqdm(range(1, count + 1), desc="synth", unit="subject"):
+            path, name = files[(number - 1) % len(files)], f"sub-syn{number:0{max(3, len(str(count)))}}"
+            seed = int(np.random.SeedSequence([plan.seed, number]).generate_state(1)[0])
+            try:
+                item = make(read_labels(path, plan.stripped), plan, seed)
+            except Mri3dError as error:
+                failures.append(f"{name}: {error}")
+                continue
+            _write(item, name, plan, output)
+            origin = path.relative_to(source).as_posix() if source.is_dir() else path.name
+            rows.append((name, f"{item['age']:.1f}", origin, str(seed)))
+        lines = [("participant_id", "age", "source", "seed"), *rows]
+        write_text(output / PARTICIPANTS, "".join("\t".join(line) + "\n" for line in lines))
+    return len(rows), failures
+
+
+def find_label_maps(source: Path) -> list[Path]:
+    """The NIfTI files of a folder and those below it, or the one that is named.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if source.is_dir():
+        named = (path for path in sorted(source.rglob("*")) if is_nifti(path) and not path.name.startswith("."))
+        files = [path for path in named if path.is_file()]
+    else:
+        files = [source] if source.is_file() else []
+    if not files:
+        raise UsageError(source, "a label map (.nii, .nii.gz) or a folder of them", "none", "Check the path")
+    return files
+
+
+@lru_cache(maxsize=2)
+def read_labels(path: Path, brain_only: bool = False) -> LabelMap:
+    """Read a label map and find out what its numbers mean.
+
+    Args:
+        path: the file.
+        brain_only: whether the brain is all that is wanted; what is more than the margin away from it is cut off.
+
+    Raises:
+        ContentError: voxels that are no labels, or labels that no nomenclature knows.
+        UsageError: labels that two nomenclatures know.
+        UnreadableFileError, GeometryError: see :func:`mri3d.volumes.nifti.read_volume`.
+    """
+    volume = read_volume(path)
+    data, grid = volume.canonical(volume.data)
+    labels = data.astype(np.int16)
+    if (labels != data).any() or labels.min() < 0:
+        found = f"values from {data.min():g} to {data.max():g}"
+        raise ContentError(path, "whole numbers from 0 on, as in a label map", found, "Give label maps, not images")
+    counts = np.bincount(labels.ravel())
+    nomenclature = recognise(np.flatnonzero(counts), path)
+    last = OUTSIDE if brain_only else len(Tissue)
+    wanted = [number for number, tissue in nomenclature.tissues.items() if 0 < tissue < last]
+    table = np.zeros(max(*wanted, counts.size) + 1, dtype=bool)
+    table[wanted] = True
+    box, part = crop_to(table[labels], grid, int(np.ceil(MARGIN_MM / min(grid.spacing))))
+    return LabelMap(labels[box], part, nomenclature)
+
+
+def make(labels: LabelMap, plan: Plan, seed: int) -> dict[Any, Any]:
+    """A subject with its scans on their own grids: an item as :func:`mri3d.transforms.synthesis.synthesis` gives it."""
+    transform = synthesis(
+        plan.modalities, plan.spacing, plan.thick, native=True, stripped=plan.stripped,
+        nomenclature=labels.nomenclature.name,
+    )  # fmt: skip
+    transform.set_random_state(seed)
+    item: dict[Any, Any] = transform({"label": on_grid(torch.from_numpy(labels.data)[None], labels.grid)})
+    return item
+
+
+def _write(item: dict[Any, Any], name: str, plan: Plan, output: Path) -> None:
+    """A subject's images with their sidecars, and its label map."""
+    for modality in plan.modalities:
+        image, path = item[modality], output / name / "anat" / f"{name}_{modality}.nii.gz"
+        data = np.clip(np.round(image[0].numpy()), 0, np.iinfo(np.int16).max).astype(np.int16)
+        write_image(path, data, grid_of(image), f"{GENERATOR}: simulated")
+        scan = {"Simulated": True, "ImageComments": _SIMULATED, **item["scans"][modality]}
+        write_json(path.with_name(f"{name}_{modality}.json"), scan)
+    labels = item["label"]
+    path = output / LABELS / name / "anat" / f"{name}_dseg.nii.gz"
+    write_image(path, labels[0].numpy(), grid_of(labels), f"{GENERATOR}: labels")
+
+
+def _describe(output: Path) -> None:
+    """Say what the data set is; written first, since it tells whose the folder is."""
+    made = {"Name": GENERATOR, "Version": __version__, "Description": _SIMULATED}
+    for folder, name, kind in ((output, "Synthetic healthy brains", "raw"), (output / LABELS, "Labels", "derivative")):
+        about = {"Name": f"{name} (simulated)", "BIDSVersion": "1.10.0", "DatasetType": kind, "GeneratedBy": [made]}
+        write_json(folder / DESCRIPTION, about)
+
+
+def _refuse_standing(output: Path, overwrite: bool) -> None:
+    """Refuse to replace an earlier data set unasked, one of others always, and to follow links out of the output."""
+    standing = [path for path in (output / DESCRIPTION, output / PARTICIPANTS) if os.path.lexists(path)]
+    standing += [*output.glob("sub-syn*"), *(output / LABELS).glob("sub-syn*")]
+    for path in (output / LABELS, *standing):
+        refuse_link_out(path, output)
+    if standing and not _is_ours(output / DESCRIPTION):
+        raise UsageError(standing[0], f"a file of {GENERATOR}", "another", "Choose another output folder")
+    if standing and not overwrite:
+        raise UsageError(standing[0], "no file there yet", "one", "Use --overwrite, or name another folder")
+
+
+def _is_ours(description: Path) -> bool:
+    try:
+        made = json.loads(description.read_text(encoding="utf-8"))["GeneratedBy"]
+        return any(one["Name"] == GENERATOR for one in made)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _clear(output: Path) -> None:
+    """Take away what an earlier run left, the table first."""
+    (output / PARTICIPANTS).unlink(missing_ok=True)
+    for root in (output, output / LABELS):
+        for path in [path for pattern in _OURS for path in root.glob(pattern)]:
+            path.unlink()
+            for folder in (path.parent, path.parent.parent):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()

@@ -1,0 +1,68 @@
+"""What a label map tells of tissue: of which kind each voxel is, and where the brain is."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from mri3d.volumes.tissue import OUTSIDE, Nomenclature, Tissue, recognise, unknown_labels
+from mri3d.volumes.volume import BoolArray, FloatArray
+
+TissueMap = npt.NDArray[np.uint8]
+
+
+def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = None) -> TissueMap:
+    """The tissue of each voxel of a label map.
+
+    Args:
+        labels: whole numbers from 0 on.
+        nomenclature: what they mean; recognised by the numbers when left out.
+
+    Raises:
+        ContentError: a number that is not known.
+        UsageError: two nomenclatures know all of them.
+    """
+    far = [int(number) for number in (labels.min(), labels.max()) if not 0 <= number < 2**16]
+    if far:  # and no table is made as long as a number that means nothing
+        raise unknown_labels(far, "a nomenclature")
+    numbers = np.flatnonzero(np.bincount(labels.ravel()))
+    known = recognise(numbers) if nomenclature is None else nomenclature
+    unknown = [int(number) for number in numbers if int(number) not in known.tissues]
+    if unknown:
+        raise unknown_labels(unknown, known.name)
+    table = np.zeros(int(numbers[-1]) + 1, dtype=np.uint8)
+    for number in numbers:
+        table[int(number)] = known.tissues[int(number)]
+    return np.asarray(table[labels])
+
+
+def find_brain(tissue: TissueMap, spacing: tuple[float, float, float]) -> BoolArray:
+    """Brain with ventricles, and what fills its sulci and cisterns: what a skull stripping leaves.
+
+    Args:
+        tissue: (X, Y, Z).
+        spacing: in mm.
+    """
+    around = np.isin(tissue, (Tissue.CSF, Tissue.DURA))
+    brain = (tissue > Tissue.AIR) & (tissue < OUTSIDE) & ~around
+    brain |= around & (_surrounded(brain, spacing) > 0.3)
+    return np.asarray(brain | around & (_surrounded(brain, spacing) > 0.65))  # cisterns with brain all around
+
+
+def fill_holes(tissue: TissueMap, spacing: tuple[float, float, float]) -> TissueMap:
+    """Put fluid where a brain without a head is not labelled: segmentations leave cisterns out here and there.
+
+    Args:
+        tissue: (X, Y, Z); given back as it is where it has tissue of the head.
+        spacing: in mm.
+    """
+    if (tissue >= OUTSIDE).any():
+        return tissue
+    holes = (tissue == Tissue.AIR) & (_surrounded(tissue != Tissue.AIR, spacing) > 0.7)
+    return np.where(holes, np.uint8(Tissue.CSF), tissue)
+
+
+def _surrounded(mask: BoolArray, spacing: tuple[float, float, float]) -> FloatArray:
+    """Share of a mask within about 5 mm of each voxel: a half on its plane border."""
+    return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), 5.0 / np.array(spacing), truncate=2.0))
