@@ -22,6 +22,7 @@ LAYERS = {
     "models": 1,
     "evaluation": 1,
     "transforms": 2,
+    "synthesis": 3,
     "checking": 3,
     "training": 3,
     "scoring": 3,

@@ -20,7 +20,8 @@ from mri3d.reporting.names import REPORT, RUN, TABLE, clear
 from mri3d.transforms.lesion import lesion_shape, with_lesion
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.anatomy import Anatomy
-from mri3d.volumes.atomic import atomic_write, write_json
+from mri3d.volumes.atomic import write_json
+from mri3d.volumes.nifti import write_image
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 SEED = 20
@@ -100,10 +101,10 @@ def make_volumes(anatomy: Anatomy, folder: Path) -> None:
         if scan.lesion:
             brain = with_lesion(brain, lesion)
         grid, world = _scanner(scan, rng)
-        _write(folder / "volumes" / f"{scan.name}.nii.gz", sample(brain, anatomy.grid, grid, world, rng), grid)
+        write_image(folder / "volumes" / f"{scan.name}.nii.gz", sample(brain, anatomy.grid, grid, world, rng), grid)
         if scan.lesion:
             mask = resample(lesion, anatomy.grid, grid, world) > 0.5
-            _write(folder / "truth" / f"{scan.name[:-4]}_label-lesion_mask.nii.gz", mask.astype(np.uint8), grid)
+            write_image(folder / "truth" / f"{scan.name[:-4]}_label-lesion_mask.nii.gz", mask.astype(np.uint8), grid)
 
 
 def sample(
@@ -144,15 +145,6 @@ def _rotation(degrees: Sequence[float] | np.ndarray[Any, Any]) -> Affine:
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
     return np.asarray(about_z @ about_y @ about_x)
-
-
-def _write(path: Path, data: np.ndarray[Any, Any], grid: Grid) -> None:
-    image = nib.Nifti1Image(data, grid.affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_qform(grid.affine, code=1)
-    image.set_sform(grid.affine, code=1)
-    with atomic_write(path) as temporary:
-        nib.save(image, temporary)
 
 
 def _finding(scan: Scan, folder: Path) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from mri3d import __version__
 from mri3d.errors import ContentError, Mri3dError, UsageError
 from mri3d.grid import Grid
 from mri3d.reporting.ownership import refuse_link_out, writable
-from mri3d.transforms.deformation import grid_of, on_grid
+from mri3d.synthesis.deformation import grid_of, on_grid
+from mri3d.synthesis.scans import synthesis
+from mri3d.synthesis.tissue import OUTSIDE, Nomenclature, Tissue, recognise
 from mri3d.transforms.resampling import crop_to
-from mri3d.transforms.synthesis import synthesis
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.naming import is_nifti
 from mri3d.volumes.nifti import read_volume, write_image
-from mri3d.volumes.tissue import OUTSIDE, Nomenclature, Tissue, recognise
 
 DESCRIPTION, PARTICIPANTS, LABELS = "dataset_description.json", "participants.tsv", Path("derivatives", "labels")
 GENERATOR = "mri3d synth"
@@ -159,7 +159,7 @@ def read_labels(path: Path, brain_only: bool = False) -> LabelMap:
 
 
 def make(labels: LabelMap, plan: Plan, seed: int) -> dict[Any, Any]:
-    """A subject with its scans on their own grids: an item as :func:`mri3d.transforms.synthesis.synthesis` gives it."""
+    """A subject with its scans on their own grids: an item as :func:`mri3d.synthesis.scans.synthesis` gives it."""
     transform = synthesis(
         plan.modalities, plan.spacing, plan.thick, native=True, stripped=plan.stripped,
         nomenclature=labels.nomenclature.name,

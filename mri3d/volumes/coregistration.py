@@ -29,8 +29,8 @@ ASIDE_MM = 8.0
 
 MIN_SHARPNESS = 1.5
 """Sharpness below which an image is not taken for one of the same head. Measured: four patients' T2w and FLAIR on their
-own T1w 2.1 to 13, on each other's as scanned 1.0 to 1.4. Heads of two people that both lie on a template fit as sharply
-(2.1 to 3.2) and pass."""
+own T1w 3.7 to 13, on each other's as scanned 1.0 to 1.4. Heads of two people that both lie on a template fit almost as
+sharply (2.1 to 2.4) and pass."""
 
 MIN_COVERED = 0.5
 """Share of the brain that an image must show."""

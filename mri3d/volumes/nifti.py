@@ -93,22 +93,22 @@ def write_map(path: Path, data: npt.NDArray[Any], like: Volume, description: str
     _save(path, kind(data.reshape(header.get_data_shape()), None, header))
 
 
-def write_image(path: Path, data: npt.NDArray[np.int16], grid: Grid, description: str = "") -> None:
+def write_image(path: Path, data: npt.NDArray[np.int16 | np.uint8], grid: Grid, description: str = "") -> None:
     """Write voxels that come from no file, whole or not at all.
 
     sform and qform are the grid's, both with code 1 (scanner), and the unit is mm.
 
     Args:
         path: where to, ending in .nii or .nii.gz.
-        data: (X, Y, Z) int16 of the grid's shape.
+        data: (X, Y, Z) int16 or uint8 of the grid's shape.
         grid: where they lie.
         description: up to 79 ASCII characters for the header.
 
     Raises:
         ValueError: ``data`` has another shape or type.
     """
-    if data.shape != grid.shape or data.dtype != np.int16:
-        raise ValueError(f"an image is int16 of shape {grid.shape}, not {data.dtype} of {data.shape}")
+    if data.shape != grid.shape or data.dtype not in (np.int16, np.uint8):
+        raise ValueError(f"an image is int16 or uint8 of shape {grid.shape}, not {data.dtype} of {data.shape}")
     image = nib.Nifti1Image(data, grid.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.affine, 1)

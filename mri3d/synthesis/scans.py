@@ -16,10 +16,10 @@ from scipy.spatial.transform import Rotation
 
 from mri3d.errors import UsageError
 from mri3d.grid import Grid
-from mri3d.transforms.deformation import Item, RandHeadShaped, grid_of, on_grid, smooth_lattice, spread
-from mri3d.transforms.relaxation import RandRelaxationd
+from mri3d.synthesis.deformation import Item, RandHeadShaped, grid_of, on_grid, smooth_lattice, spread
+from mri3d.synthesis.relaxation import RandRelaxationd
+from mri3d.synthesis.sequences import DRAW, FAT_SUPPRESSED
 from mri3d.transforms.resampling import resample
-from mri3d.transforms.sequences import DRAW, FAT_SUPPRESSED
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 EDGE_MM, EDGE_VOXELS = 0.7, 0.5
@@ -65,7 +65,7 @@ def draw_scan(modality: str, spacing: float, thick: bool, rng: np.random.RandomS
     """T1w are sagittal and isotropic; T2w and FLAIR have thick slices, tilted as they are planned in a clinic.
 
     Args:
-        modality: one of :data:`mri3d.transforms.sequences.DRAW`.
+        modality: one of :data:`mri3d.synthesis.sequences.DRAW`.
         spacing: of isotropic voxels and within slices, in mm.
         thick: whether there are thick slices; else all are isotropic.
         rng: source of chance.
@@ -94,7 +94,7 @@ def rician(signal: FloatArray, sigma: float, rng: np.random.RandomState) -> Floa
 
 
 class RandScansd(RandomizableTransform, MapTransform):
-    """Scan a subject that :class:`mri3d.transforms.relaxation.RandRelaxationd` has made, once in each modality.
+    """Scan a subject that :class:`mri3d.synthesis.relaxation.RandRelaxationd` has made, once in each modality.
 
     Each scan has parameters, slices, receive field, noise and gain of its own. The signal is computed where labels
     are, blurred to the scan's resolution along each axis and sampled, so that voxels on borders hold parts of both
@@ -105,7 +105,7 @@ class RandScansd(RandomizableTransform, MapTransform):
 
     Args:
         keys: the relaxation maps; ``brain``, ``fat`` and ``field_strength`` are taken from the item too.
-        modalities: names of :data:`mri3d.transforms.sequences.DRAW`.
+        modalities: names of :data:`mri3d.synthesis.sequences.DRAW`.
         spacing: of isotropic voxels and within slices, in mm; that of the labels (their finest) when left out.
         thick: whether T2w and FLAIR have slices of 3 to 5 mm.
         native: leave each image on its scan's own grid; else it is brought back to that of the labels.
@@ -195,7 +195,7 @@ def synthesis(
         thick: whether T2w and FLAIR have thick slices.
         native: leave images on their own grids.
         stripped: 0 outside the brain.
-        nomenclature: see :class:`mri3d.transforms.relaxation.RandRelaxationd`.
+        nomenclature: see :class:`mri3d.synthesis.relaxation.RandRelaxationd`.
 
     Returns:
         A transform of items with ``label``, (1, X, Y, Z).

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mri3d.volumes.tissue import OUTSIDE, Nomenclature, Tissue, recognise, unknown_labels
+from mri3d.synthesis.tissue import OUTSIDE, Nomenclature, Tissue, recognise, unknown_labels
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 TissueMap = npt.NDArray[np.uint8]

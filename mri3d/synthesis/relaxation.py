@@ -13,11 +13,11 @@ from scipy import ndimage
 
 from mri3d.errors import UsageError
 from mri3d.grid import Grid
+from mri3d.synthesis.deformation import Item, grid_of, on_grid, smooth_lattice, spread
+from mri3d.synthesis.tissue import FLUID, NOMENCLATURES, OUTSIDE, RELAXATION, WHITE_MATTER, Tissue
+from mri3d.synthesis.tissue_map import TissueMap, fill_holes, find_brain, to_tissue
 from mri3d.transforms.corruption import smooth_noise
-from mri3d.transforms.deformation import Item, grid_of, on_grid, smooth_lattice, spread
 from mri3d.transforms.resampling import crop_to
-from mri3d.transforms.tissue_map import TissueMap, fill_holes, find_brain, to_tissue
-from mri3d.volumes.tissue import FLUID, NOMENCLATURES, OUTSIDE, RELAXATION, WHITE_MATTER, Tissue
 from mri3d.volumes.volume import FloatArray
 
 FIELD_STRENGTHS = (1.5, 3.0)

@@ -13,12 +13,12 @@ from scipy import ndimage
 
 from mri3d.errors import ContentError, UsageError
 from mri3d.grid import Grid
-from mri3d.transforms.deformation import RandHeadShaped, draw_displacement, grid_of, on_grid, spread
-from mri3d.transforms.relaxation import RandRelaxationd
-from mri3d.transforms.sequences import CSF_T1, DRAW, Flair, Mprage
-from mri3d.transforms.synthesis import RandScansd, Scan, synthesis
-from mri3d.transforms.tissue_map import fill_holes, find_brain, to_tissue
-from mri3d.volumes.tissue import FREESURFER, MUSE, OUTSIDE, RELAXATION, Tissue, recognise
+from mri3d.synthesis.deformation import RandHeadShaped, draw_displacement, grid_of, on_grid, spread
+from mri3d.synthesis.relaxation import RandRelaxationd
+from mri3d.synthesis.scans import RandScansd, Scan, synthesis
+from mri3d.synthesis.sequences import CSF_T1, DRAW, Flair, Mprage
+from mri3d.synthesis.tissue import FREESURFER, MUSE, OUTSIDE, RELAXATION, Tissue, recognise
+from mri3d.synthesis.tissue_map import fill_holes, find_brain, to_tissue
 from tests.heads import labels_of_head
 from tests.helpers import head_grid
 
@@ -172,7 +172,7 @@ def test_the_shape_changes_and_the_labels_stay_what_they_are():
 @pytest.mark.parametrize("seed", range(4))
 def test_scans_show_each_tissue_as_its_modality_does(seed: int, monkeypatch: pytest.MonkeyPatch):
     # a receive field that is bright in the middle can outdo the contrast of cortex and white matter, as in real scans
-    monkeypatch.setattr("mri3d.transforms.synthesis.draw_bias", lambda grid, rng: np.ones(grid.shape, np.float32))
+    monkeypatch.setattr("mri3d.synthesis.scans.draw_bias", lambda grid, rng: np.ones(grid.shape, np.float32))
     subject = made(seed, thick=False)
     fluid, grey, white = ({m: median(subject, m, numbers) for m in MODALITIES} for numbers in (VENTRICLES, GREY, WHITE))
     assert fluid["T1w"] < grey["T1w"] < white["T1w"]
@@ -192,7 +192,7 @@ def test_scans_differ_like_scans_of_several_scanners():
 
 
 def test_voxels_on_borders_hold_parts_of_both_sides(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mri3d.transforms.synthesis.draw_bias", lambda grid, rng: np.ones(grid.shape, np.float32))
+    monkeypatch.setattr("mri3d.synthesis.scans.draw_bias", lambda grid, rng: np.ones(grid.shape, np.float32))
     maps = torch.tensor([860.0, 75.0, 0.7])[:, None, None, None].repeat(1, 20, 30, 30)
     maps[:, 10:] = torch.tensor([4200.0, 1800.0, 1.0])[:, None, None, None]
     person = {"relaxation": maps, "brain": torch.ones(1, 20, 30, 30) > 0, "fat": 0 * maps[:1], "field_strength": 3.0}
