@@ -161,6 +161,8 @@ def main() -> None:
 @click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
 @click.option("--mask", type=click.Path(path_type=Path), help="Brain mask, or a folder of them that mirrors INPUT.")
 @click.option("--recon", is_flag=True, help="Write NAME_recon.nii.gz too.")
+@click.option("--per-modality", is_flag=True, help="Write the maps of each modality alone, too.")
+@click.option("--native", is_flag=True, help="Write those on each modality's own grid, too.")
 @resume_option
 @overwrite_option
 @device_option
@@ -172,6 +174,8 @@ def detect(
     bundle: str | None,
     mask: Path | None,
     recon: bool,
+    per_modality: bool,
+    native: bool,
     resume: bool,
     overwrite: bool,
     device: str,
@@ -183,12 +187,14 @@ def detect(
     from mri3d.commands.detect import detect as run
     from mri3d.recipe import literal
 
-    _refuse_options(settings, "existing", "mask", "keep_reconstruction", "device", "dataset_dir", "output_dir")
+    own = ("existing", "mask", "keep_reconstruction", "per_modality", "device", "dataset_dir", "output_dir")
+    _refuse_options(settings, *own)
     overrides = {
         **settings,
         "existing": _existing(resume, overwrite),
         "mask": None if mask is None else literal(mask),
         "keep_reconstruction": recon,
+        "per_modality": "native" if native else "reference" if per_modality else "no",
     }
     summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides, modalities)
     _say(summary.words)

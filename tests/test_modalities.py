@@ -80,7 +80,8 @@ def test_what_the_second_alone_shows_is_found_at_its_place_on_the_first_one_s_gr
     _write(tmp_path / "in", "sub-50", 50, lesion=True)
     _write(tmp_path / "in", "sub-51", 51)
     write_brain(tmp_path / "in" / "sub-52_T1w.nii.gz", T1, brain_on(T1, 52))
-    told = mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle, exit_code=1)
+    words = ("--bundle", bundle, "--per-modality", "--native")
+    told = mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", *words, exit_code=1)
     rows = {str(row["subject"]): row for row in read_results(tmp_path / "out" / "results.csv")}
     assert rows.keys() == {"sub-50", "sub-51", "sub-52"}
     assert "sub-52_T1w.nii.gz: expected T1w and T2w, found no T2w" in told.output
@@ -94,10 +95,28 @@ def test_what_the_second_alone_shows_is_found_at_its_place_on_the_first_one_s_gr
     # the lesion was drawn where the head was before it moved, which is the reference's world
     np.testing.assert_allclose(peak, LESION, atol=6)
 
+    native = nib.load(tmp_path / "in" / "sub-50_T2w.nii.gz")
+    own = nib.load(tmp_path / "out" / "sub-50_T2w_native_zscore.nii.gz")
+    assert own.shape == native.shape and (own.affine == native.affine).all()
+    z2, z1 = own.get_fdata(), nib.load(tmp_path / "out" / "sub-50_T1w_zscore.nii.gz").get_fdata()
+    peak = nib.affines.apply_affine(own.affine, np.argwhere(z2 > 0.8 * z2.max())).mean(axis=0)
+    np.testing.assert_allclose(peak, nib.affines.apply_affine(_moved(), LESION), atol=6)
+    assert z1[z > 0.8 * z.max()].max() < 0.6 * z2.max()  # which does not show the lesion
+    assert (z2[native.get_fdata() == 0] == 0).mean() > 0.98  # outside the brain
+
     sidecar = json.loads((tmp_path / "out" / "sub-50.json").read_text())
+    kinds = [f"{name}_{kind}" for name in ("T1w", "T2w", "T2w_native") for kind in ("error", "zscore")]
+    assert sidecar["maps"] == sorted(["anomaly", "error", "zscore", *kinds])
+    assert {path.name for path in (tmp_path / "out").glob("sub-50_*.nii.gz")} == {
+        f"sub-50_{kind}.nii.gz" for kind in sidecar["maps"]
+    }
     assert sidecar["modalities"] == ["T1w", "T2w"] and sidecar["inputs"].keys() == {"T1w", "T2w"}
     fit = sidecar["coregistration"]["T2w"]
     assert fit["sharpness"] > 2 and fit["covered"] > 0.97 and 3 < fit["moved_mm"] < 12
+
+    mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle, "--overwrite", exit_code=1)
+    left = {path.name for path in (tmp_path / "out").glob("sub-50_*.nii.gz")}
+    assert left == {f"sub-50_{kind}.nii.gz" for kind in ("anomaly", "error", "zscore")}
 
 
 def test_networks_that_learn_take_both(bundle: Path, tmp_path: Path):
@@ -112,3 +131,5 @@ def test_a_bundle_of_both_says_what_it_cannot_be_used_for(bundle: Path, tmp_path
     _write(tmp_path / "in", "sub-50", 50)
     told = mri3d("inspect", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle, exit_code=2).output
     assert "expected a bundle of one modality, found T1w,T2w" in told
+    told = mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", "--per-modality", exit_code=2).output
+    assert "expected a bundle of several modalities, found one of T1w" in told

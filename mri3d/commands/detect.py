@@ -62,6 +62,9 @@ def detect(
         expected, found = (",".join(names) for names in (own, modalities))
         wanted = f"{expected}, which the bundle is trained and calibrated for"
         raise UsageError("--modalities", wanted, found, "Leave it out")
+    if len(own) == 1 and overrides.get("per_modality", "no") != "no":
+        expected, remedy = "a bundle of several modalities", "Leave it out: all its maps are of that one"
+        raise UsageError("--per-modality or --native", expected, f"one of {own[0]}", remedy)
     with plain_errors():
         workflow.run()
     rows = workflow.parser.get_parsed_content("output").ordered

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,11 @@ MAPS = {
 }
 SIDECAR, PICTURE, SLICES = ".json", ".png", "_slices.csv"
 TABLE, RUN, REPORT = "results.csv", "run.json", "report.html"
+
+
+def modality_kind(modality: str, kind: str, native: bool) -> str:
+    """The kind of map that shows one modality alone, such as ``FLAIR_zscore`` or ``FLAIR_native_zscore``."""
+    return f"{modality}_{'native_' if native else ''}{kind}"
 
 
 def ending_of(kind: str) -> str:
@@ -45,7 +52,8 @@ def slice_picture(root: Path, key: str, index: int) -> Path:
 
 def clear(root: Path, key: str) -> None:
     """Take away what an earlier run left of a subject, its sidecar first."""
-    for ending in ENDINGS:
+    others = _other_kinds(path_of(root, key, SIDECAR))  # read before it goes
+    for ending in (*ENDINGS, *map(ending_of, others)):
         path = path_of(root, key, ending)
         if os.path.lexists(path):  # false, and no error, for a name that is too long to be there
             path.unlink()
@@ -53,3 +61,12 @@ def clear(root: Path, key: str) -> None:
     if pictures.is_dir() and not pictures.is_symlink():
         for path in pictures.glob("slice_*.png"):
             path.unlink()
+
+
+def _other_kinds(sidecar: Path) -> list[str]:
+    """The maps of single modalities that a sidecar tells of."""
+    try:
+        kinds = json.loads(sidecar.read_text(encoding="utf-8"))["maps"]
+        return [kind for kind in kinds if re.fullmatch(r"[A-Za-z0-9]+_(native_)?(error|zscore)", kind)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -13,10 +13,10 @@ from typing import Any
 
 from mri3d import __version__
 from mri3d.grid import Grid
-from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, path_of
+from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, modality_kind, path_of
 from mri3d.reporting.slice_files import write_slices
 from mri3d.reporting.subject_figure import draw_subject
-from mri3d.scoring.detection import Detection
+from mri3d.scoring.detection import Detection, ModalityMap
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.resampling import resample
 from mri3d.volumes.alignment import load_template
@@ -51,6 +51,9 @@ def write_detection(
     clear(root, key)
     for kind, data in _maps(detection).items():
         write_map(path_of(root, key, ending_of(kind)), data, detection.volume, MAPS[kind].description)
+    for each in detection.modality_maps:
+        path = path_of(root, key, ending_of(_kind(each)))
+        write_map(path, each.data, each.volume, f"{MAPS[each.kind].description}, {each.modality}")
     draw_subject(detection, path_of(root, key, PICTURE), template_on(detection.model.grid))
     write_slices(detection, root, key)
     seconds = {**detection.seconds, "write": time.perf_counter() - start}
@@ -98,7 +101,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "coregistration": {name: _measured(found) for name, found in detection.coregistrations.items()},
         "fidelity": fidelity(detection.model.image, detection.model.reconstruction, detection.model.mask),
         "components": [asdict(component) for component in detection.components],
-        "maps": sorted(_maps(detection)),
+        "maps": sorted([*_maps(detection), *map(_kind, detection.modality_maps)]),
         "slices": [asdict(score) for score in detection.slices],
         "map_notes": "Error and z-map are formed on the model grid "
         f"({detection.model.grid.spacing[0]:g} mm) and brought to the source grid by one linear interpolation; "
@@ -108,6 +111,10 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "bundle": dict(bundle),
         "versions": versions(),
     }
+
+
+def _kind(each: ModalityMap) -> str:
+    return modality_kind(each.modality, each.kind, each.native)
 
 
 def _measured(found: Coregistration) -> dict[str, float]:

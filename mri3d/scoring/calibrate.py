@@ -18,7 +18,7 @@ from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import healthy_slices, slice_scores
-from mri3d.scoring.tail import TailCounts
+from mri3d.scoring.tail import Tail, TailCounts
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -58,6 +58,11 @@ class HealthyResidual:
     participant: str
     values: FloatArray
     mask: BoolArray
+
+    def alone(self, channel: int) -> HealthyResidual:
+        """That of one modality."""
+        own = slice(channel, channel + 1)
+        return HealthyResidual(self.participant, self.values[own], self.mask[own])
 
     @property
     def brain(self) -> BoolArray:
@@ -140,10 +145,9 @@ class Calibrator:
                 "%d people calibrate %s: its thresholds are uncertain, one unusual control shifts them, and no p-value "
                 "can be below %.2g; %d or more are worth having", len(people), root, 1 / (len(people) + 1), FEW,
             )  # fmt: skip
-        sums = ResidualSums.of([r.values for r in residuals], [r.mask for r in residuals])
-        departures = self._leave_one_out(sums, list(people.values()))
-        counts = TailCounts.of([np.concatenate(scans) for scans in departures])
-        normative = replace(sums.normative(self.grid, self.scorer.standardise), tail=counts.tail())
+        sums, departures, counts = self._leave_one_out(list(people.values()))
+        normative = sums.normative(self.grid, self.scorer.standardise)
+        normative = replace(normative, tail=counts.tail(), tails=self._tails(list(people.values())))
         models = Path(root) / "models"
         normative.save(models)
         zscores = _zscores(normative, counts, departures)
@@ -161,10 +165,23 @@ class Calibrator:
         calibration.save(models / "calibration.json")
         return calibration
 
+    def _tails(self, people: Sequence[Sequence[HealthyResidual]]) -> tuple[Tail | None, ...]:
+        """The tail of each modality alone, where there are several."""
+        channels = range(len(people[0][0].mask))
+        if len(channels) == 1:
+            return ()
+        alone = [[[scan.alone(channel) for scan in scans] for scans in people] for channel in channels]
+        return tuple(self._leave_one_out(of_one)[2].tail() for of_one in alone)
+
     def _leave_one_out(
-        self, sums: ResidualSums, people: Sequence[Sequence[HealthyResidual]]
-    ) -> list[list[FloatArray]]:
-        """How far the brain voxels of each person's scans depart by the statistics of all others."""
+        self, people: Sequence[Sequence[HealthyResidual]]
+    ) -> tuple[ResidualSums, list[list[FloatArray]], TailCounts]:
+        """How far the brain voxels of each person's scans depart by the statistics of all others.
+
+        With the sums over everybody's residuals, and the counts of everybody's departures.
+        """
+        everyone = [scan for scans in people for scan in scans]
+        sums = ResidualSums.of([scan.values for scan in everyone], [scan.mask for scan in everyone])
         departures = []
         for scans in people:
             others = sums
@@ -172,7 +189,7 @@ class Calibrator:
                 others = others.without(scan.values, scan.mask)
             normative = others.normative(self.grid, self.scorer.standardise)
             departures.append([self.scorer.departure(s.values, s.mask, normative)[s.brain] for s in scans])
-        return departures
+        return sums, departures, TailCounts.of([np.concatenate(scans) for scans in departures])
 
 
 def _zscores(

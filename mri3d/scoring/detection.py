@@ -98,6 +98,25 @@ class ModelSpace:
 
 
 @dataclass(frozen=True, eq=False)
+class ModalityMap:
+    """A map of one modality, which knows nothing of the others.
+
+    Args:
+        modality: such as ``FLAIR``.
+        kind: ``error`` or ``zscore``, as for all modalities together.
+        native: whether it lies on the modality's own grid; else on the reference's.
+        data: float32 of the shape of ``volume.data``; 0 outside the brain and where the modality does not show it.
+        volume: whose grid it lies on.
+    """
+
+    modality: str
+    kind: str
+    native: bool
+    data: FloatArray
+    volume: Volume
+
+
+@dataclass(frozen=True, eq=False)
 class Detection:
     """A scored subject. All arrays but ``model`` have the shape and order of ``volume.data``.
 
@@ -118,6 +137,7 @@ class Detection:
         slices: of the model grid, bottom to top; empty where the bundle does not judge them.
         reconstruction: the reference's reconstruction in normalised intensity, if asked for.
         coregistrations: how the other modalities were brought to the reference, by their name.
+        modality_maps: of each modality alone, if asked for.
         warnings: what a user should know, whole sentences.
         seconds: time by stage.
     """
@@ -138,6 +158,7 @@ class Detection:
     slices: tuple[SliceScore, ...] = ()
     reconstruction: FloatArray | None = None
     coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)
+    modality_maps: tuple[ModalityMap, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from mri3d.errors import BundleError
 from mri3d.grid import Grid
-from mri3d.scoring.tail import Tail
+from mri3d.scoring.tail import Tail, load_tails, save_tails
 from mri3d.volumes.atomic import atomic_write
 from mri3d.volumes.volume import BoolArray, FloatArray
 
@@ -43,12 +43,20 @@ class Normative:
         std: likewise, positive everywhere.
         grid: the model grid.
         tail: how far healthy voxels depart in these units; None where that is not known.
+        tails: the same of each modality alone, where there are several.
     """
 
     mean: FloatArray
     std: FloatArray
     grid: Grid
     tail: Tail | None = None
+    tails: tuple[Tail | None, ...] = ()
+
+    def alone(self, channel: int) -> Normative:
+        """The statistics of one modality, as if there were no other."""
+        own = slice(channel, channel + 1)
+        tail = self.tails[channel] if self.tails else self.tail
+        return Normative(self.mean[own], self.std[own], self.grid, tail)
 
     def standardise(self, residual: FloatArray, mask: BoolArray) -> FloatArray:
         """A residual in standard deviations, positive where brighter than in healthy subjects; 0 outside the brain."""
@@ -77,7 +85,7 @@ class Normative:
                 nib.save(image, path)
         (folder / TAIL_FILE).unlink(missing_ok=True)
         if self.tail is not None:
-            self.tail.save(folder / TAIL_FILE)
+            save_tails(folder / TAIL_FILE, self.tail, self.tails)
 
     @classmethod
     def load(cls, folder: Path) -> Normative:
@@ -97,8 +105,8 @@ class Normative:
                 str(error),
                 "Train the bundle again, or restore the file",
             ) from error
-        tail = Tail.load(folder / TAIL_FILE) if (folder / TAIL_FILE).exists() else None
-        return cls(arrays[0], arrays[1], Grid(arrays[0].shape[1:], mean.affine), tail)
+        tail, tails = load_tails(folder / TAIL_FILE) if (folder / TAIL_FILE).exists() else (None, ())
+        return cls(arrays[0], arrays[1], Grid(arrays[0].shape[1:], mean.affine), tail, tails)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,6 +112,7 @@ class Decide(Stage):
             slices=item.get("slices", ()),
             reconstruction=item["recon"],
             coregistrations=case.coregistrations,
+            modality_maps=item.get("modality_maps", ()),
             warnings=warnings,
             seconds=case.seconds,
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,28 +66,44 @@ class Tail:
         z[beyond] = _two_sided(np.log(self.shares[-1]) - self.exponent * np.log(ratio))
         return np.asarray(z, dtype=np.float32)
 
-    def save(self, path: Path) -> None:
-        """Write levels and shares as JSON."""
-        write_json(path, {"levels": self.levels.tolist(), "shares": self.shares.tolist()})
+    def as_dict(self) -> dict[str, list[float]]:
+        """Levels and shares, JSON-ready."""
+        return {"levels": self.levels.tolist(), "shares": self.shares.tolist()}
 
     @classmethod
-    def load(cls, path: Path) -> Tail:
-        """Read what :meth:`save` wrote.
+    def of(cls, raw: Mapping[str, Any]) -> Tail:
+        """What :meth:`as_dict` gave.
 
         Raises:
-            BundleError: the file is no tail.
+            ValueError, KeyError, TypeError: it is no tail.
         """
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            levels, shares = (np.array(raw[name], dtype=np.float64) for name in ("levels", "shares"))
-            rising = np.diff(levels, prepend=0) > 0
-            falling = np.diff(shares, prepend=1, append=0) < 0
-            if not (levels.shape == shares.shape and len(levels) >= 2 and rising.all() and falling.all()):
-                raise ValueError("levels that do not rise, or shares that do not fall")
-            return cls(levels, shares)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            remedy = "Calibrate the bundle again, or restore the file"
-            raise BundleError(path, "levels and shares of healthy departures", f"{error!r}", remedy) from error
+        levels, shares = (np.array(raw[name], dtype=np.float64) for name in ("levels", "shares"))
+        rising = np.diff(levels, prepend=0) > 0
+        falling = np.diff(shares, prepend=1, append=0) < 0
+        if not (levels.shape == shares.shape and len(levels) >= 2 and rising.all() and falling.all()):
+            raise ValueError("levels that do not rise, or shares that do not fall")
+        return cls(levels, shares)
+
+
+def save_tails(path: Path, tail: Tail, alone: Sequence[Tail | None] = ()) -> None:
+    """Write the tail of all modalities together, and those of each alone where there are several, as JSON."""
+    several = {"modalities": [None if one is None else one.as_dict() for one in alone]} if alone else {}
+    write_json(path, {**tail.as_dict(), **several})
+
+
+def load_tails(path: Path) -> tuple[Tail, tuple[Tail | None, ...]]:
+    """Read what :func:`save_tails` wrote.
+
+    Raises:
+        BundleError: the file holds no tails.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        alone = tuple(None if one is None else Tail.of(one) for one in raw.get("modalities", ()))
+        return Tail.of(raw), alone
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "Calibrate the bundle again, or restore the file"
+        raise BundleError(path, "levels and shares of healthy departures", f"{error!r}", remedy) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,13 +76,29 @@ class ToSourceGrid(Stage):
         """Replace each map that the item has."""
         case: Case = item["case"]
         assert case.volume is not None and case.brain is not None and case.alignment is not None
-        box, cropped = crop_to(case.brain.mask, case.volume.grid)
         to_template = np.asarray(np.linalg.inv(case.alignment.template_to_source), dtype=np.float64)
+        known = item["mask"][0].cpu().numpy()
         for key in self.keys:
             if item.get(key) is not None:
-                known = extend(item[key][0].cpu().numpy(), item["mask"][0].cpu().numpy())
-                on_box = resample(known, self.grid, cropped, to_template)
-                whole: FloatArray = np.zeros(case.volume.grid.shape, np.float32)
-                whole[box] = np.where(case.brain.mask[box], on_box, 0)
-                item[key] = whole
+                data = item[key][0].cpu().numpy()
+                item[key] = onto(case.volume.grid, case.brain.mask, data, known, self.grid, to_template)
         return item
+
+
+def onto(
+    target: Grid, inside: BoolArray, data: FloatArray, known: BoolArray, model: Grid, to_template: Affine
+) -> FloatArray:
+    """A map on the model grid brought to another by one interpolation.
+
+    Args:
+        target: where it is wanted.
+        inside: of ``target.shape``; the map is 0 outside. Not empty.
+        data: the map, of ``model.shape``.
+        known: where it is known, likewise; beyond, the nearest known value counts.
+        model: the model grid.
+        to_template: (4, 4) affine from the target's world to the template's.
+    """
+    box, cropped = crop_to(inside, target)
+    whole: FloatArray = np.zeros(target.shape, np.float32)
+    whole[box] = np.where(inside[box], resample(extend(data, known), model, cropped, to_template), 0)
+    return whole
