@@ -131,12 +131,12 @@ def test_an_ensemble_s_z_map_is_the_mean_of_its_members_signed_ones(
     source = healthy / "sub-05_T1w.nii.gz"
     whole = Detector.load(root, "cpu")
     item = whole.preprocess(source)
-    image, mask = item["image"][0].numpy(), item["mask"][0].numpy()
+    image, mask = item["image"].numpy(), item["mask"].numpy()
     signed = []
     for folder in (*members, root):
         one = Detector.load(folder, "cpu").score(item).model
         normative = Normative.load(folder / "models")
-        signed.append(normative.standardise(Scorer().residual(image, one.reconstruction, mask), mask)[mask])
+        signed.append(normative.standardise(Scorer().residual(image, one.reconstruction[None], mask), mask)[mask])
     assert np.corrcoef((signed[0] + signed[1]) / 2, signed[2])[0, 1] > 0.85  # weights are smoothed
 
 
