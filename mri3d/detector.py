@@ -68,7 +68,8 @@ class Detector:
         """Score one subject; nothing is written.
 
         Args:
-            volume: a NIfTI file, or a subject that :func:`mri3d.volumes.discovery.discover` found.
+            volume: a NIfTI file, a folder with the images of one subject (for a bundle of several modalities), or a
+                subject that :func:`mri3d.volumes.discovery.discover` found.
             mask: a brain mask on the volume's grid.
 
         Raises:

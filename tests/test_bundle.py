@@ -59,7 +59,7 @@ def bundle(tmp_path: Path) -> Path:
     models.mkdir()
     torch.manual_seed(0)
     torch.save(ConvAutoEncoder(2, channels=(4,), latent_channels=2).state_dict(), models / "model.pt")
-    ramp = np.linspace(0.1, 0.2, 8**3, dtype=np.float32).reshape(8, 8, 8)
+    ramp = np.linspace(0.1, 0.2, 8**3, dtype=np.float32).reshape(1, 8, 8, 8)
     Normative(ramp, ramp, Grid((8, 8, 8), np.eye(4))).save(models)
     kept = Calibration((1.0, 2.0, 3.0, 4.0, 5.0), 4.0, 0.999, hashes(root, root / WEIGHTS, CHAIN, Scorer(), NETWORK))
     kept.save(models / "calibration.json")

@@ -69,7 +69,7 @@ def test_a_gradient_reaches_every_parameter(make):
 def test_in_eval_mode_a_subject_s_neighbours_in_the_batch_do_not_matter(make):
     network = make(3).eval()
     x = volume(3)
-    assert torch.allclose(network(x)[:1], network(x[:1]), atol=1e-6)
+    assert torch.allclose(network(x)[:1], network(x[:1]), atol=1e-5)
 
 
 def test_it_learns(make):
