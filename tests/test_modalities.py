@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from mri3d.cli import main
+from mri3d.detector import Detector
 from mri3d.grid import Grid
 from mri3d.reporting.table import read_results
+from mri3d.volumes.subject import Subject
 from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.command_line import mri3d
 from tests.helpers import head_grid, rotation_about, write_nifti
 
 T1 = head_grid("LPS", (4.0, 4.0, 4.0), 12.0, FOV, CENTRE)
@@ -46,12 +47,6 @@ def _write(folder: Path, name: str, seed: int, lesion: bool = False) -> None:
         voxels = T2.world(np.stack(np.meshgrid(*map(np.arange, T2.shape), indexing="ij"), axis=-1))
         image[np.linalg.norm(voxels - LESION, axis=-1) < 12] *= 1.9
     write_nifti(folder / f"{name}_T2w.nii.gz", Grid(T2.shape, _moved() @ T2.affine), image, dtype=np.int16)
-
-
-def mri3d(*words: object, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == exit_code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +122,18 @@ def test_networks_that_learn_take_both(bundle: Path, tmp_path: Path):
         assert "6 healthy subjects" in mri3d("bundle", "verify", tmp_path / recipe).output
 
 
+def _subject(folder: Path) -> Subject:
+    """As a caller of the Python face may make it: in another order, and with an image that the bundle does not know."""
+    names = {"FLAIR": "missing", "T2w": "T2w", "T1w": "T1w"}
+    images = {modality: folder / f"sub-50_{name}.nii.gz" for modality, name in names.items()}
+    return Subject("sub-50", "sub-50", PurePosixPath(), images, folder / "sub-50_T1w_brainmask.nii.gz")
+
+
 def test_a_bundle_of_both_says_what_it_cannot_be_used_for(bundle: Path, tmp_path: Path):
     _write(tmp_path / "in", "sub-50", 50)
     told = mri3d("inspect", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle, exit_code=2).output
     assert "expected a bundle of one modality, found T1w,T2w" in told
+    detection = Detector.load(bundle, "cpu").detect(_subject(tmp_path / "in"))
+    assert list(detection.subject.images) == ["T1w", "T2w"] and detection.modality_maps == ()
     told = mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", "--per-modality", exit_code=2).output
     assert "expected a bundle of several modalities, found one of T1w" in told

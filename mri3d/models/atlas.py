@@ -37,7 +37,7 @@ class Atlas(nn.Module):
 
         Args:
             images: (C, *shape) each, normalised intensity.
-            masks: (1, *shape) each, bool.
+            masks: (C, *shape) each, bool, the brain as far as each modality shows it.
         """
         count, total, squares = (torch.zeros_like(self.mean, dtype=torch.float64) for _ in range(3))
         for image, mask in zip(images, masks, strict=True):

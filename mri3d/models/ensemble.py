@@ -48,7 +48,7 @@ class Ensemble(nn.Module):
 
         Args:
             images: (C, *shape) each, normalised intensity.
-            masks: (1, *shape) each, bool.
+            masks: (C, *shape) each, bool, the brain as far as each modality shows it.
         """
         self.eval()
         shape = (len(self.members), self.weight.shape[1], *self.shape)

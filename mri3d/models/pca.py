@@ -41,7 +41,7 @@ class RobustPCA(nn.Module):
 
         Args:
             images: (C, *shape) each, normalised intensity.
-            masks: (1, *shape) each, bool.
+            masks: (C, *shape) each, bool, the brain as far as each modality shows it.
 
         Raises:
             UsageError: fewer brains than half the components.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mri3d.errors import UsageError
 from mri3d.grid import Affine, Grid
 from mri3d.scoring.detection import ModalityMap
 from mri3d.scoring.normative import Normative
@@ -22,13 +23,18 @@ class MapModalities(Stage):
         scorer: how residuals become scores.
         normative: healthy statistics; without them there are error maps alone.
         grid: the model grid.
-        native: make them on the modality's own grid too.
+        grids: ``reference``, or ``native`` for maps on the modality's own grid too.
+
+    Raises:
+        UsageError: other ``grids``.
     """
 
     name = "score"
 
-    def __init__(self, scorer: Scorer, normative: Normative | None, grid: Grid, native: bool = False) -> None:
-        self.scorer, self.normative, self.grid, self.native = scorer, normative, grid, native
+    def __init__(self, scorer: Scorer, normative: Normative | None, grid: Grid, grids: str) -> None:
+        if grids not in ("reference", "native"):
+            raise UsageError("per_modality", "no, reference or native", str(grids), "Mend it")
+        self.scorer, self.normative, self.grid, self.native = scorer, normative, grid, grids == "native"
 
     def apply(self, item: Item) -> Item:
         """Set ``modality_maps`` (tuple of ModalityMap), in the order of the modalities."""

@@ -35,7 +35,7 @@ class RandCoarseNoised(RandomizableTransform, MapTransform):
     """Add smooth noise inside the brain (Kascenas et al. 2022, PMLR 172:653).
 
     Args:
-        keys: images (1, X, Y, Z); the noise stays inside ``mask``.
+        keys: images (C, X, Y, Z), each channel with noise of its own, which stays inside ``mask``.
         prob: how often.
         scales: smallest and largest width of the noise in voxels; one is drawn, evenly in its logarithm.
         std: smallest and largest standard deviation in normalised intensity; one is drawn.
@@ -56,7 +56,7 @@ class RandCoarseNoised(RandomizableTransform, MapTransform):
             scale = float(np.exp(self.R.uniform(np.log(self.finest), np.log(self.coarsest))))
             std = self.R.uniform(self.least, self.most)
             for key in self.key_iterator(item):
-                noise = smooth_noise(item[key].shape[1:], scale, self.R)
+                noise = torch.stack([smooth_noise(channel.shape, scale, self.R) for channel in item[key]])
                 item[key] = item[key] + std * noise * item["mask"]
         return item
 

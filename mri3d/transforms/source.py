@@ -33,7 +33,10 @@ class LoadVolumes(Stage):
         self.modalities = list(modalities)
 
     def apply(self, item: Item) -> Item:
-        """Set ``case.volumes``; the gate's warnings become the case's, with the file's name where there are several."""
+        """Set ``case.volumes``, and leave ``case.subject`` the images that they are of.
+
+        The gate's warnings become the case's, with the file's name where there are several.
+        """
         case: Case = item["case"]
         missing = [name for name in self.modalities if name not in case.subject.images]
         if missing:
@@ -42,7 +45,9 @@ class LoadVolumes(Stage):
         volumes = {name: read_volume(case.subject.images[name]) for name in self.modalities}
         several = len(volumes) > 1
         told = [f"{v.path.name}: {words}" if several else words for v in volumes.values() for words in v.warnings]
-        item["case"] = replace(case, volumes=volumes, warnings=(*case.warnings, *told))
+        # a caller's own subject may have more images than the bundle has modalities, and in another order
+        subject = replace(case.subject, images={name: case.subject.images[name] for name in self.modalities})
+        item["case"] = replace(case, subject=subject, volumes=volumes, warnings=(*case.warnings, *told))
         return item
 
 

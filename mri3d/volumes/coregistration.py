@@ -76,13 +76,14 @@ def coregister(reference: Volume, brain: BoolArray, moving: Volume) -> Coregistr
         AlignmentError: the two do not fit, wherever the image is put.
     """
     head = _Head.of(reference, brain)
-    by_headers = head.information(np.eye(4), moving)
-    tried = [np.eye(4), *head.register(moving, moments=False)]
-    best = max(tried, key=lambda matrix: head.information(matrix, moving))
-    if head.sharpness(best, moving) < MIN_SHARPNESS:
-        tried += head.register(moving, moments=True)
-        best = max(tried, key=lambda matrix: head.information(matrix, moving))
-    sharpness, covered = head.sharpness(best, moving), head.covered(best, moving)
+    tried = [(head.information(np.eye(4), moving), np.eye(4))]
+    by_headers, sharpness = tried[0][0], 0.0
+    for moments in (False, True):
+        if sharpness < MIN_SHARPNESS:
+            tried += [(head.information(matrix, moving), matrix) for matrix in head.register(moving, moments)]
+            information, best = max(tried, key=lambda each: each[0])
+            sharpness = information / max(head.aside(best, moving), 1e-9)
+    covered = head.covered(best, moving)
     if sharpness < MIN_SHARPNESS or covered < MIN_COVERED:
         raise AlignmentError(
             moving.path,
@@ -92,7 +93,7 @@ def coregister(reference: Volume, brain: BoolArray, moving: Volume) -> Coregistr
             "Check that both files show one person, or leave this one out",
         )
     moved = float(np.linalg.norm(apply_affine(best, head.points) - head.points, axis=1).mean())
-    return Coregistration(best, head.information(best, moving), sharpness, moved, covered, by_headers)
+    return Coregistration(best, information, sharpness, moved, covered, by_headers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +167,14 @@ class _Head:
         theirs = ndimage.map_coordinates(moving.data, index[within].T, order=1)
         return mutual_information(self.values[within], theirs)
 
-    def sharpness(self, to_moving: Affine, moving: Volume) -> float:
-        """How many times as much that is as :data:`ASIDE_MM` to the six sides, on average."""
+    def aside(self, to_moving: Affine, moving: Volume) -> float:
+        """The same :data:`ASIDE_MM` to the six sides, on average."""
         aside = []
         for shift in ASIDE_MM * np.vstack([np.eye(3), -np.eye(3)]):
             there = np.eye(4)
             there[:3, 3] = shift
             aside.append(self.information(to_moving @ there, moving))
-        return self.information(to_moving, moving) / max(float(np.mean(aside)), 1e-9)
+        return float(np.mean(aside))
 
     def covered(self, to_moving: Affine, moving: Volume) -> float:
         """The share of the brain that the image shows."""

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from mri3d.cli import main
 from mri3d.errors import UsageError
 from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.command_line import mri3d
 from tests.helpers import head_grid
 
 GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
@@ -33,12 +34,6 @@ def make(folder: Path, people: list[str], brightness: float = 1.0) -> Path:
         data = (brain_on(GRID, int(name[-2:])) ** brightness).astype(np.int16)
         write_brain(folder / f"{name}_T1w.nii.gz", GRID, data)
     return folder
-
-
-def mri3d(*words: object, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == exit_code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")
