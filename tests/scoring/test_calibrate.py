@@ -212,3 +212,22 @@ def test_scans_of_four_people_are_too_few(tmp_path: Path):
         item["participant"] = f"sub-{i % 4}"
     with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4"):
         calibrator(Scorer()).run(items, tmp_path, CHAIN)
+
+
+def test_each_modality_alone_has_a_z_that_is_as_rare_as_it_says(tmp_path: Path):
+    both = [
+        {**one, "image": torch.cat([one["image"], 5 * other["image"] ** 3]), "mask": torch.cat([one["mask"]] * 2)}
+        for one, other in zip(healthy(12, seed=3), healthy(12, seed=4), strict=True)
+    ]
+    scorer = Scorer(smoothing=0.0)
+    calibrator(scorer).run(both[:10], tmp_path, CHAIN)
+    normative = Normative.load(tmp_path / "models")
+    assert len(normative.tails) == 2
+    for channel in range(2):
+        own = slice(channel, channel + 1)
+        zscores = []
+        for item in both[10:]:
+            image, mask = item["image"][own].numpy(), item["mask"][own].numpy()
+            z = scorer.of_subject(image, np.zeros_like(image), mask, normative.alone(channel))[1]
+            zscores.append(z[mask[0]])
+        assert np.mean(np.concatenate(zscores) > 2.576) == pytest.approx(0.01, rel=0.4)
