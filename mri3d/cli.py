@@ -476,6 +476,10 @@ def denoise(
 )
 @click.option("--thick/--no-thick", default=True, help="T2w and FLAIR with slices of 3 to 5 mm. [default: with]")
 @click.option("--stripped", is_flag=True, help="Leave out all but the brain.")
+@click.option(
+    "--beside", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="T1w of the labelled people: each keeps that scan, shape and age, and the other modalities are simulated.",
+)
 @overwrite_option
 def synth(
     labels: Path,
@@ -486,6 +490,7 @@ def synth(
     spacing: float,
     thick: bool,
     stripped: bool,
+    beside: Path | None,
     overwrite: bool,
 ) -> None:
     """Simulate healthy T1w, T2w and FLAIR volumes from LABELS, a label map or a folder of them.
@@ -497,7 +502,7 @@ def synth(
     from mri3d.commands.synth import synth as run
 
     names = Plan.modalities if modalities is None else tuple(dict.fromkeys(modalities))
-    made, failures = run(labels, output, Plan(names, count, seed, spacing, thick, stripped), overwrite)
+    made, failures = run(labels, output, Plan(names, count, seed, spacing, thick, stripped, beside), overwrite)
     _say(f"{made} subject{'s' if made != 1 else ''}, simulated\nTable: {output / 'participants.tsv'}")
     _report_failures(failures)
 

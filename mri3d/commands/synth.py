@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,17 +24,21 @@ from mri3d.synthesis.deformation import grid_of, on_grid
 from mri3d.synthesis.scans import synthesis
 from mri3d.synthesis.tissue import OUTSIDE, Nomenclature, Tissue, recognise
 from mri3d.transforms.resampling import crop_to
-from mri3d.volumes.atomic import write_json, write_text
-from mri3d.volumes.naming import is_nifti
+from mri3d.volumes.atomic import atomic_write, write_json, write_text
+from mri3d.volumes.discovery import discover
+from mri3d.volumes.naming import is_nifti, participant_of
 from mri3d.volumes.nifti import read_volume, write_image
+from mri3d.volumes.participants import read_ages
 
 DESCRIPTION, PARTICIPANTS, LABELS = "dataset_description.json", "participants.tsv", Path("derivatives", "labels")
 GENERATOR = "mri3d synth"
 MARGIN_MM = 12.0
 """Around what is labelled: as far as the deformation moves it."""
 
-_OURS = ("sub-syn*/anat/sub-syn*_*.nii.gz", "sub-syn*/anat/sub-syn*_*.json")
+PREFIX = "sub-syn"
+_OURS = tuple(f"{PREFIX}*/anat/{PREFIX}*_*.{ending}" for ending in ("nii", "nii.gz", "json"))
 _SIMULATED = "Simulated from a label map; no person was scanned."
+_COPIED = "A real scan, of the person whose label map the simulated ones beside it are made of."
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Plan:
         spacing: of isotropic voxels and within thick slices, in mm.
         thick: whether T2w and FLAIR have slices of 3 to 5 mm.
         stripped: 0 outside the brain.
+        beside: a folder of scans of the labelled people. Each label map then makes one subject, of that person's shape
+            and age, and the person's own scans come beside what is simulated.
     """
 
     modalities: tuple[str, ...] = ("T1w", "T2w", "FLAIR")
@@ -54,6 +62,24 @@ class Plan:
     spacing: float = 1.0
     thick: bool = True
     stripped: bool = False
+    beside: Path | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom a subject is made of.
+
+    Args:
+        name: what the subject is called.
+        labels: the label map.
+        images: modality to real scan, where these are to lie beside.
+        age: in years, if it is known.
+    """
+
+    name: str
+    labels: Path
+    images: Mapping[str, Path] = field(default_factory=dict)
+    age: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,31 +112,55 @@ def synth(source: Path, output: Path, plan: Plan, overwrite: bool = False) -> tu
     Raises:
         UsageError: no label maps, a modality that cannot be simulated, or a data set that stands there already.
     """
-    files = find_label_maps(source)
+    people = find_people(source, plan)
     synthesis(plan.modalities)  # refuses what cannot be simulated before anything is written
-    if source.resolve().is_relative_to(output.resolve()):
-        remedy = "Choose another output folder"
-        raise UsageError(output, "a folder that does not hold the label maps", str(source), remedy)
+    for held in filter(None, (source, plan.beside)):
+        if held.resolve().is_relative_to(output.resolve()):
+            remedy = "Choose another output folder"
+            raise UsageError(output, "a folder that does not hold what is read", str(held), remedy)
     _refuse_standing(output, overwrite)
-    count = plan.count or len(files)
     rows, failures = [], []
     with writable(output):
         _clear(output)
         _describe(output)
-        for number in tqdm(range(1, count + 1), desc="synth", unit="subject"):
-            path, name = files[(number - 1) % len(files)], f"sub-syn{number:0{max(3, len(str(count)))}}"
+        for number, person in enumerate(tqdm(people, desc="synth", unit="subject"), 1):
             seed = int(np.random.SeedSequence([plan.seed, number]).generate_state(1)[0])
             try:
-                item = make(read_labels(path, plan.stripped), plan, seed)
+                item = make(read_labels(person.labels, plan.stripped), plan, seed, person.age)
             except Mri3dError as error:
-                failures.append(f"{name}: {error}")
+                failures.append(f"{person.name}: {error}")
                 continue
-            _write(item, name, plan, output)
-            origin = path.relative_to(source).as_posix() if source.is_dir() else path.name
-            rows.append((name, f"{item['age']:.1f}", origin, str(seed)))
+            _write(item, person, plan, output)
+            origin = person.labels.relative_to(source).as_posix() if source.is_dir() else person.labels.name
+            rows.append((person.name, f"{item['age']:.1f}", origin, str(seed)))
         lines = [("participant_id", "age", "source", "seed"), *rows]
         write_text(output / PARTICIPANTS, "".join("\t".join(line) + "\n" for line in lines))
     return len(rows), failures
+
+
+def find_people(source: Path, plan: Plan) -> list[Person]:
+    """Who is to be made: people who do not exist, or those of :attr:`Plan.beside`.
+
+    Raises:
+        UsageError: no label maps, or nobody has both a label map and a scan.
+    """
+    files = find_label_maps(source)
+    if plan.beside is None:
+        count = plan.count or len(files)
+        digits = max(3, len(str(count)))
+        return [Person(f"{PREFIX}{k + 1:0{digits}}", files[k % len(files)]) for k in range(count)]
+    labels = {participant_of(path): path for path in files}
+    ages = read_ages(plan.beside)
+    people: list[Person] = []
+    for subject in discover(plan.beside).subjects:
+        who = subject.participant
+        if who in labels and f"{PREFIX}{who.removeprefix('sub-')}" not in {person.name for person in people}:
+            name = f"{PREFIX}{who.removeprefix('sub-')}"
+            people.append(Person(name, labels[who], subject.images, ages.get(who)))
+    if not people:
+        expected = f"scans of the people whose label maps lie in {source}"
+        raise UsageError(plan.beside, expected, "none of them", "Give both names with the same sub-XX")
+    return people[: plan.count]
 
 
 def find_label_maps(source: Path) -> list[Path]:
@@ -158,20 +208,27 @@ def read_labels(path: Path, brain_only: bool = False) -> LabelMap:
     return LabelMap(labels[box], part, nomenclature)
 
 
-def make(labels: LabelMap, plan: Plan, seed: int) -> dict[Any, Any]:
+def make(labels: LabelMap, plan: Plan, seed: int, age: float | None = None) -> dict[Any, Any]:
     """A subject with its scans on their own grids: an item as :func:`mri3d.synthesis.scans.synthesis` gives it."""
     transform = synthesis(
         plan.modalities, plan.spacing, plan.thick, native=True, stripped=plan.stripped,
-        nomenclature=labels.nomenclature.name,
+        nomenclature=labels.nomenclature.name, deformed=plan.beside is None,
     )  # fmt: skip
     transform.set_random_state(seed)
-    item: dict[Any, Any] = transform({"label": on_grid(torch.from_numpy(labels.data)[None], labels.grid)})
+    known = {} if age is None else {"age": age}
+    item: dict[Any, Any] = transform({"label": on_grid(torch.from_numpy(labels.data)[None], labels.grid), **known})
     return item
 
 
-def _write(item: dict[Any, Any], name: str, plan: Plan, output: Path) -> None:
+def _write(item: dict[Any, Any], person: Person, plan: Plan, output: Path) -> None:
     """A subject's images with their sidecars, and its label map."""
-    for modality in plan.modalities:
+    name = person.name
+    for modality, source in person.images.items():
+        path = output / name / "anat" / f"{name}_{modality}.nii{'.gz' if source.suffix == '.gz' else ''}"
+        with atomic_write(path) as temporary:
+            shutil.copyfile(source, temporary)
+        write_json(output / name / "anat" / f"{name}_{modality}.json", {"Simulated": False, "ImageComments": _COPIED})
+    for modality in [modality for modality in plan.modalities if modality not in person.images]:
         image, path = item[modality], output / name / "anat" / f"{name}_{modality}.nii.gz"
         data = np.clip(np.round(image[0].numpy()), 0, np.iinfo(np.int16).max).astype(np.int16)
         write_image(path, data, grid_of(image), f"{GENERATOR}: simulated")
@@ -193,7 +250,7 @@ def _describe(output: Path) -> None:
 def _refuse_standing(output: Path, overwrite: bool) -> None:
     """Refuse to replace an earlier data set unasked, one of others always, and to follow links out of the output."""
     standing = [path for path in (output / DESCRIPTION, output / PARTICIPANTS) if os.path.lexists(path)]
-    standing += [*output.glob("sub-syn*"), *(output / LABELS).glob("sub-syn*")]
+    standing += [*output.glob(f"{PREFIX}*"), *(output / LABELS).glob(f"{PREFIX}*")]
     for path in (output / LABELS, *standing):
         refuse_link_out(path, output)
     if standing and not _is_ours(output / DESCRIPTION):

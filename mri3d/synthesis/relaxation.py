@@ -15,7 +15,7 @@ from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.synthesis.deformation import Item, grid_of, on_grid, smooth_lattice, spread
 from mri3d.synthesis.tissue import FLUID, NOMENCLATURES, OUTSIDE, RELAXATION, WHITE_MATTER, Tissue
-from mri3d.synthesis.tissue_map import TissueMap, fill_holes, find_brain, to_tissue
+from mri3d.synthesis.tissue_map import TissueMap, add_fluid, find_brain, to_tissue
 from mri3d.transforms.corruption import smooth_noise
 from mri3d.transforms.resampling import crop_to
 from mri3d.volumes.volume import FloatArray
@@ -110,7 +110,7 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         label = item[self.first_key(item)]
         grid = grid_of(label)
         tissue = to_tissue(torch.as_tensor(label)[0].numpy().astype(np.intp), self.nomenclature)
-        tissue = fill_holes(tissue, grid.spacing)
+        tissue = add_fluid(tissue, grid.spacing)
         item["brain"] = on_grid(torch.from_numpy(find_brain(tissue, grid.spacing))[None], grid)
         item["field_strength"] = float(self.R.choice(FIELD_STRENGTHS))
         age = self.R.uniform(*self.ages)  # drawn in any case, so that a given age changes nothing else

@@ -181,7 +181,7 @@ def _sampled(data: FloatArray, source: Grid, target: Grid) -> FloatArray:
 
 def synthesis(
     modalities: Sequence[str] = ("T1w", "T2w", "FLAIR"), spacing: float | None = None, thick: bool = True,
-    native: bool = False, stripped: bool = False, nomenclature: str | None = None,
+    native: bool = False, stripped: bool = False, nomenclature: str | None = None, deformed: bool = True,
 ) -> Compose:  # fmt: skip
     """Label map in, synthetic healthy scans out: shape, tissue and scanner drawn anew at every call.
 
@@ -196,12 +196,13 @@ def synthesis(
         native: leave images on their own grids.
         stripped: 0 outside the brain.
         nomenclature: see :class:`mri3d.synthesis.relaxation.RandRelaxationd`.
+        deformed: give the head another shape and pose, so that nobody is simulated who exists.
 
     Returns:
         A transform of items with ``label``, (1, X, Y, Z).
     """
     return Compose([
-        RandHeadShaped("label"),
+        *([RandHeadShaped("label")] if deformed else []),
         RandRelaxationd("label", nomenclature),
         RandScansd("relaxation", modalities, spacing, thick, native, stripped),
     ])  # fmt: skip

@@ -11,6 +11,9 @@ from mri3d.volumes.volume import BoolArray, FloatArray
 
 TissueMap = npt.NDArray[np.uint8]
 
+SUBARACHNOID_MM = 4.0
+"""Fluid around a brain that comes without a head."""
+
 
 def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = None) -> TissueMap:
     """The tissue of each voxel of a label map.
@@ -50,17 +53,21 @@ def find_brain(tissue: TissueMap, spacing: tuple[float, float, float]) -> BoolAr
     return np.asarray(brain | around & (_surrounded(brain, spacing) > 0.65))  # cisterns with brain all around
 
 
-def fill_holes(tissue: TissueMap, spacing: tuple[float, float, float]) -> TissueMap:
-    """Put fluid where a brain without a head is not labelled: segmentations leave cisterns out here and there.
+def add_fluid(tissue: TissueMap, spacing: tuple[float, float, float]) -> TissueMap:
+    """Put fluid where a brain without a head is not labelled, though a scan shows it.
+
+    Segmentations leave cisterns out here and there, and all that lies between the brain and the skull.
 
     Args:
         tissue: (X, Y, Z); given back as it is where it has tissue of the head.
         spacing: in mm.
     """
-    if (tissue >= OUTSIDE).any():
+    if (tissue >= OUTSIDE).any() or not tissue.any():
         return tissue
-    holes = (tissue == Tissue.AIR) & (_surrounded(tissue != Tissue.AIR, spacing) > 0.7)
-    return np.where(holes, np.uint8(Tissue.CSF), tissue)
+    air = tissue == Tissue.AIR
+    fluid = air & (_surrounded(~air, spacing) > 0.7)
+    fluid |= air & (ndimage.distance_transform_edt(air, sampling=spacing) <= SUBARACHNOID_MM)
+    return np.where(fluid, np.uint8(Tissue.CSF), tissue)
 
 
 def _surrounded(mask: BoolArray, spacing: tuple[float, float, float]) -> FloatArray:

@@ -166,7 +166,7 @@ def test_label_maps_in_the_output_are_not_written_over(maps: Path, tmp_path: Pat
     run(maps, "-o", tmp_path, "--modalities", "T1w", "--spacing", 4, "--count", 1)
     before = files(tmp_path)
     words = run(tmp_path / "derivatives" / "labels", "-o", tmp_path, "--overwrite", exit_code=2)
-    assert "does not hold the label maps" in words
+    assert "does not hold what is read" in words
     assert files(tmp_path) == before
 
 
@@ -201,3 +201,32 @@ def test_nothing_to_simulate_from_is_told(tmp_path: Path):
     assert "a label map (.nii, .nii.gz)" in run(tmp_path / "nowhere", "-o", tmp_path / "out", exit_code=2)
     (tmp_path / "empty").mkdir()
     assert "a label map (.nii, .nii.gz)" in run(tmp_path / "empty", "-o", tmp_path / "out", exit_code=2)
+
+
+def test_real_scans_come_beside_what_is_simulated_of_their_labels(tmp_path: Path):
+    head = labels_of_head(GRID)[0]
+    for person in ("sub-7", "sub-9"):
+        write_nifti(tmp_path / "labels" / person / f"{person}_dseg.nii.gz", GRID, head, dtype=np.int16)
+    for person in ("sub-9", "sub-11"):
+        write_nifti(tmp_path / "scans" / person / "anat" / f"{person}_T1w.nii", GRID, 7.0 * head, dtype=np.int16)
+    (tmp_path / "scans" / "participants.tsv").write_text("participant_id\tage\nsub-9\t61.5\n")
+    words = (tmp_path / "labels", "-o", tmp_path / "out", "--beside", tmp_path / "scans", "--spacing", 3)
+    assert "1 subject, simulated" in run(*words)
+    (subject,) = discover(tmp_path / "out", MODALITIES).subjects
+    assert subject.participant == "sub-syn9" and list(subject.images) == list(MODALITIES)
+    own = tmp_path / "scans" / "sub-9" / "anat" / "sub-9_T1w.nii"
+    assert subject.images["T1w"].read_bytes() == own.read_bytes()
+    assert json.loads((subject.images["T1w"].parent / "sub-syn9_T1w.json").read_text())["Simulated"] is False
+    (row,) = csv.DictReader((tmp_path / "out" / "participants.tsv").open(), delimiter="\t")
+    assert (row["participant_id"], row["age"]) == ("sub-syn9", "61.5")
+    kept = nib.load(tmp_path / "out/derivatives/labels/sub-syn9/anat/sub-syn9_dseg.nii.gz")
+    canonical = nib.as_closest_canonical(nib.load(tmp_path / "labels/sub-9/sub-9_dseg.nii.gz"))
+    where = np.argwhere(canonical.get_fdata() > 0)[::50]
+    there = np.round(nib.affines.apply_affine(np.linalg.inv(kept.affine) @ canonical.affine, where)).astype(int)
+    assert (kept.get_fdata()[tuple(there.T)] == canonical.get_fdata()[tuple(where.T)]).all()  # nothing is deformed
+    run(*words, "--overwrite")
+    assert len(list((tmp_path / "out").glob("sub-syn*"))) == 1
+    told = run(tmp_path / "labels", "-o", tmp_path / "scans", "--beside", tmp_path / "scans", exit_code=2)
+    assert "a folder that does not hold what is read" in told
+    (tmp_path / "scans" / "sub-9" / "anat" / "sub-9_T1w.nii").rename(tmp_path / "scans" / "sub-12_T1w.nii")
+    assert "none of them" in run(*words, "--overwrite", exit_code=2)

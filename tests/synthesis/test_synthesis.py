@@ -18,7 +18,7 @@ from mri3d.synthesis.relaxation import RandRelaxationd
 from mri3d.synthesis.scans import RandScansd, Scan, synthesis
 from mri3d.synthesis.sequences import CSF_T1, DRAW, Flair, Mprage
 from mri3d.synthesis.tissue import FREESURFER, MUSE, OUTSIDE, RELAXATION, Tissue, recognise
-from mri3d.synthesis.tissue_map import fill_holes, find_brain, to_tissue
+from mri3d.synthesis.tissue_map import add_fluid, find_brain, to_tissue
 from tests.heads import labels_of_head
 from tests.helpers import head_grid
 
@@ -311,15 +311,19 @@ def test_what_is_stripped_is_the_outside_and_the_wide_cisterns_of_fluid():
     assert brain[17:].all() and not brain[:10].any()
 
 
-def test_holes_in_a_brain_are_fluid_and_around_it_there_is_nothing():
+def test_a_brain_without_a_head_has_fluid_in_its_holes_and_around_it():
     tissue = np.zeros((40, 40, 40), dtype=np.uint8)
     tissue[8:32, 8:32, 8:32] = Tissue.CORTEX
     tissue[18:22, 18:22, 18:22] = Tissue.AIR
-    filled = fill_holes(tissue, (1.0, 1.0, 1.0))
+    filled = add_fluid(tissue, (1.0, 1.0, 1.0))
     assert (filled[18:22, 18:22, 18:22] == Tissue.CSF).all()
-    assert (filled == Tissue.CSF).sum() == 4**3
+    assert (filled[4:8, 20, 20] == Tissue.CSF).all() and not filled[:4].any()
+    assert (filled[tissue == Tissue.CORTEX] == Tissue.CORTEX).all()
+    flat = add_fluid(tissue, (1.0, 2.0, 4.0))[20]
+    assert [(flat[20, :9] > 0).sum(), (flat[:9, 20] > 0).sum()] == [2, 3]  # 4 mm whatever the voxels
     tissue[0] = Tissue.SKIN  # of a head: sinuses hold air
-    assert (fill_holes(tissue, (1.0, 1.0, 1.0)) == tissue).all()
+    assert (add_fluid(tissue, (1.0, 1.0, 1.0)) == tissue).all()
+    assert not add_fluid(np.zeros_like(tissue), (1.0, 1.0, 1.0)).any()
 
 
 def test_age_brightens_white_matter_beside_the_ventricles_in_flair():
@@ -359,6 +363,10 @@ def test_regions_of_muse_make_scans_too():
     labels, grid = labels_of_head()
     numbers = {0: 0, 511: 0, 507: 0, 515: 0, 24: 1, 3: 100, 2: 81, 4: 51, 43: 52, 16: 35}
     regions = np.vectorize(numbers.get)(labels).astype(np.int16)
-    subject = made(0, {"label": on_grid(torch.from_numpy(regions)[None], grid)}, thick=False, stripped=True)
+    subject = made(0, {"label": on_grid(torch.from_numpy(regions)[None], grid)}, thick=False)
     assert median(subject, "T1w", (51, 52)) < median(subject, "T1w", (100,)) < median(subject, "T1w", (81,))
-    assert not subject["T1w"][0].numpy()[subject["label"][0].numpy() == 0].any()
+    away = ndimage.distance_transform_edt(subject["label"][0].numpy() == 0, sampling=grid.spacing)
+    t1w, t2w = (subject[modality][0].numpy() for modality in ("T1w", "T2w"))
+    shell, air = (away > 2) & (away < 3.5), away > 10  # fluid beside the brain, where no label tells
+    assert 2 * np.median(t1w[air]) < np.median(t1w[shell]) < 0.8 * median(subject, "T1w", (51, 52))
+    assert np.median(t2w[shell]) > 1.5 * median(subject, "T2w", (51, 52))
