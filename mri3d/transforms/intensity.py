@@ -13,6 +13,12 @@ from mri3d.transforms.case import Item, Stage
 from mri3d.volumes.itk import WORK_UNITS, as_sitk
 from mri3d.volumes.volume import BoolArray, FloatArray
 
+TO_MEDIAN = 0.4
+"""What a brain's median becomes where fluid is bright, or lesions are: then a high percentile is one or the other."""
+
+BY_MEDIAN = ("T2w", "FLAIR")
+"""Modalities that are scaled so; all others are scaled by what is brightest in a healthy brain."""
+
 MAX_NEGATIVE = 0.02
 """Share of negative brain voxels, which become 0, that is accepted; resampling and filters leave a few."""
 
@@ -57,6 +63,8 @@ class CorrectBias(Stage):
         return item
 
     def _corrected(self, data: FloatArray, mask: BoolArray) -> FloatArray:
+        if not mask.any():
+            return data
         image, brain = as_sitk(np.clip(data, 0, None)), as_sitk(mask.astype(np.uint8))
         n4 = sitk.N4BiasFieldCorrectionImageFilter()
         n4.SetNumberOfThreads(WORK_UNITS)
@@ -67,7 +75,10 @@ class CorrectBias(Stage):
 
 
 class NormaliseIntensity(Stage):
-    """Divide by a high percentile of the brain and clip, so that tissue lies in [0, 1].
+    """Give each modality a scale of its own and clip, so that tissue lies in [0, 1].
+
+    T1w are divided by a high percentile, which is white matter. In T2w it would be fluid, of which people have more or
+    less, and in FLAIR a lesion: these are scaled by their median (:data:`BY_MEDIAN`).
 
     Args:
         percentile: of the brain's voxels that becomes 1.
@@ -83,8 +94,16 @@ class NormaliseIntensity(Stage):
         self.percentile, self.ceiling = percentile, ceiling
 
     def apply(self, item: Item) -> Item:
-        """Replace ``image`` by values in [0, ceiling], 0 outside the brain; each modality has its own scale."""
-        image, mask, paths = item["image"], item["mask"], item["case"].subject.images.values()
-        scales = [scale_of(image[c][mask[c]].numpy(), path, self.percentile) for c, path in enumerate(paths)]
+        """Replace ``image`` by values in [0, ceiling], 0 outside the brain."""
+        image, mask, case = item["image"], item["mask"], item["case"]
+        scales = [
+            self._scale(image[c][mask[c]].numpy(), name, case.subject.images[name]) if mask[c].any() else 1.0
+            for c, name in enumerate(case.channels)
+        ]
         item["image"] = (image / torch.tensor(scales)[:, None, None, None]).clamp(0, self.ceiling) * mask
         return item
+
+    def _scale(self, brain: FloatArray, modality: str, path: Path) -> float:
+        if modality in BY_MEDIAN:
+            return scale_of(brain, path, 50.0) / TO_MEDIAN
+        return scale_of(brain, path, self.percentile)
