@@ -137,3 +137,19 @@ def test_a_bundle_of_both_says_what_it_cannot_be_used_for(bundle: Path, tmp_path
     assert list(detection.subject.images) == ["T1w", "T2w"] and detection.modality_maps == ()
     told = mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", "--per-modality", exit_code=2).output
     assert "expected a bundle of several modalities, found one of T1w" in told
+
+
+def test_a_bundle_that_was_trained_for_it_goes_on_without_a_modality(bundle: Path, tmp_path: Path):
+    words = ("--recipe", "restore", "--modalities", "T1w,T2w", "--set", "missing_modalities=true")
+    settings = {**SMALL, "network_def.channels": [4, 4, 4, 4], "training.epochs": 1}
+    mri3d("train", bundle.parent / "healthy", "-o", tmp_path / "b", *words, *_set(bundle.parent, settings))
+    _write(tmp_path / "in", "sub-50", 50)
+    write_brain(tmp_path / "in" / "sub-52_T1w.nii.gz", T1, brain_on(T1, 52))
+    mri3d("detect", tmp_path / "in", "-o", tmp_path / "out", "--bundle", tmp_path / "b", "--per-modality")
+    complete, partial = (json.loads((tmp_path / "out" / f"sub-{k}.json").read_text()) for k in (50, 52))
+    assert complete["modalities"] == ["T1w", "T2w"] and partial["modalities"] == ["T1w"]
+    assert "There is no T2w: the score is that of T1w." in partial["warnings"] and not complete["warnings"]
+    assert partial["maps"] == ["T1w_error", "T1w_zscore", "anomaly", "error", "zscore"]
+    kept = json.loads((tmp_path / "b" / "models" / "calibration.json").read_text())
+    assert partial["voxel_threshold"] == kept["partial"]["T1w"]["voxel_threshold"] != kept["voxel_threshold"]
+    assert complete["voxel_threshold"] == kept["voxel_threshold"]

@@ -20,6 +20,7 @@ from mri3d.errors import UsageError
 from mri3d.recipe import literal
 from mri3d.scoring.calibrate import MIN_SUBJECTS, Calibrator, HealthyResidual
 from mri3d.scoring.calibration import Calibration
+from mri3d.scoring.modality_sets import set_name
 from mri3d.training.split import Split, deal_folds, split_training
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.participants import read_ages
@@ -196,21 +197,22 @@ def _save(residuals: Sequence[HealthyResidual], path: Path) -> None:
             participants=[residual.participant for residual in residuals],
             values=np.stack([residual.values for residual in residuals]),
             masks=np.stack([residual.mask for residual in residuals]),
+            given=[set_name(residual.given) for residual in residuals],
         )
 
 
 def _load(path: Path) -> list[HealthyResidual]:
     with np.load(path) as kept:
         return [
-            HealthyResidual(str(person), values, mask)
-            for person, values, mask in zip(kept["participants"], kept["values"], kept["masks"], strict=True)
+            HealthyResidual(str(person), values, mask, tuple(str(given).split("+")) if given else ())
+            for person, values, mask, given in zip(*(kept[name] for name in kept.files), strict=True)
         ]
 
 
 def _write_controls(
     root: Path, residuals: Sequence[HealthyResidual], calibration: Calibration, folds: Sequence[Sequence[str]]
 ) -> None:
-    people = list(dict.fromkeys(residual.participant for residual in residuals))
+    people = list(dict.fromkeys(residual.participant for residual in residuals if not residual.given))
     controls = []
     for person, score in zip(people, calibration.scores, strict=True):
         judged = calibration.without(score).judge(score)

@@ -15,10 +15,11 @@ from tqdm import tqdm
 from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
+from mri3d.scoring.modality_sets import ModalitySet, set_name
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import healthy_slices, slice_scores
-from mri3d.scoring.tail import Tail, TailCounts
+from mri3d.scoring.tail import Tail, TailCounts, Tails
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -53,11 +54,13 @@ class HealthyResidual:
         participant: whom it shows.
         values: (C, X, Y, Z) smoothed residual, a channel a modality, 0 outside ``mask``.
         mask: (C, X, Y, Z) the brain as far as each modality shows it.
+        given: the modalities that the network was given, where others of the scan were withheld.
     """
 
     participant: str
     values: FloatArray
     mask: BoolArray
+    given: ModalitySet = ()
 
     def alone(self, channel: int) -> HealthyResidual:
         """That of one modality."""
@@ -85,6 +88,8 @@ class Calibrator:
         device: where the network is.
         voxel_quantile: share of healthy brain voxels below the voxel threshold.
         slicewise: whether the slices of the model grid get thresholds of their own.
+        sets: the sets of modalities that subjects may have, the complete one first. Each gets a tail and thresholds of
+            its own; the statistics, by voxel, are those of complete subjects.
         hashes: gives the hashes of what the calibration depends on, from bundle root, preprocessing and scorer.
     """
 
@@ -98,11 +103,12 @@ class Calibrator:
         voxel_quantile: float,
         hashes: Callable[[Path, Guarded, Scorer], dict[str, str]],
         slicewise: bool = False,
+        sets: Sequence[ModalitySet] = (("T1w",),),
     ) -> None:
         check_quantile(voxel_quantile)
         self.network, self.inferer, self.device = network, inferer, device
         self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
-        self.hashes, self.slicewise = hashes, slicewise
+        self.hashes, self.slicewise, self.sets = hashes, slicewise, tuple(sets)
 
     def run(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> Calibration:
         """Write the statistics and ``calibration.json`` into a bundle's ``models``.
@@ -120,15 +126,25 @@ class Calibrator:
 
     @torch.no_grad()
     def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:
-        """What the network leaves unexplained of healthy scans; for the arguments see :meth:`run`."""
+        """What the network leaves unexplained of healthy scans, once for each of the sets that a scan has.
+
+        For the arguments see :meth:`run`.
+        """
         self.network.eval()
         found = []
         for item in tqdm(items, desc="calibrate", unit="subject"):
-            reconstruction = self.inferer(item["image"].to(self.device)[None], self.network)[0].float().cpu().numpy()
-            mask = np.asarray(item["mask"])
-            residual = self.scorer.residual(item["image"].numpy(), reconstruction, mask)
-            found.append(HealthyResidual(item["participant"], residual, mask))
+            had = item["mask"].flatten(1).any(dim=1)
+            for given in self.sets:
+                kept = torch.tensor([name in given for name in self.sets[0]])
+                if not (kept & ~had).any():
+                    found.append(self._residual(item, given, kept[:, None, None, None]))
         return found
+
+    def _residual(self, item: Item, given: ModalitySet, kept: torch.Tensor) -> HealthyResidual:
+        image, mask = item["image"] * kept, np.asarray(item["mask"] & kept)
+        reconstruction = self.inferer(image.to(self.device)[None], self.network)[0].float().cpu().numpy()
+        residual = self.scorer.residual(image.numpy(), reconstruction, mask)
+        return HealthyResidual(item["participant"], residual, mask, () if given == self.sets[0] else given)
 
     def calibrate(
         self, residuals: Sequence[HealthyResidual], root: Path | str, preprocessing: Guarded
@@ -137,70 +153,95 @@ class Calibrator:
         people: dict[str, list[HealthyResidual]] = {}
         for residual in residuals:
             people.setdefault(residual.participant, []).append(residual)
-        if len(people) < MIN_SUBJECTS:
-            expected = f"at least {MIN_SUBJECTS} calibration subjects"
-            raise UsageError(root, expected, str(len(people)), "Give healthy volumes of more people")
-        if len(people) < FEW:
+        complete = {residual.participant for residual in residuals if not residual.given}
+        if len(complete) < MIN_SUBJECTS:
+            lacking = f", and {len(people) - len(complete)} that lack a modality" if len(people) > len(complete) else ""
+            expected, found = f"at least {MIN_SUBJECTS} calibration subjects", f"{len(complete)}{lacking}"
+            raise UsageError(root, expected, found, "Give healthy volumes of more people")
+        if len(complete) < FEW:
             logger.warning(
                 "%d people calibrate %s: its thresholds are uncertain, one unusual control shifts them, and no p-value "
-                "can be below %.2g; %d or more are worth having", len(people), root, 1 / (len(people) + 1), FEW,
+                "can be below %.2g; %d or more are worth having", len(complete), root, 1 / (len(complete) + 1), FEW,
             )  # fmt: skip
-        sums, departures, counts = self._leave_one_out(list(people.values()))
-        normative = sums.normative(self.grid, self.scorer.standardise)
-        normative = replace(normative, tail=counts.tail(), tails=self._tails(list(people.values())))
+        normative, departures = self._leave_one_out(list(people.values()))
         models = Path(root) / "models"
         normative.save(models)
-        zscores = _zscores(normative, counts, departures)
-        voxels = np.concatenate([z for scans in zscores for z in scans])
-        levels = sorted({*TAIL_SHARES, self.voxel_quantile})
-        tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
-        calibration = Calibration(
-            scores=tuple(max(self.scorer.value(scan) for scan in scans) for scans in departures),
-            voxel_threshold=tail[str(self.voxel_quantile)],
-            voxel_quantile=self.voxel_quantile,
-            voxel_tail=tail,
-            slices=healthy_slices(_of_slices(zscores, people.values()), MIN_SUBJECTS) if self.slicewise else {},
-            sha256=self.hashes(Path(root), preprocessing, self.scorer),
-        )
+        digests = self.hashes(Path(root), preprocessing, self.scorer)
+        of_sets = {given: self._calibration(normative.given(given), departures[given], digests) for given in self.sets}
+        calibration = of_sets.pop(self.sets[0])
+        if self.slicewise:
+            zscores = departures[self.sets[0]].zscores(normative)
+            scans = [[scan for scan in people[person] if not scan.given] for person in people if person in complete]
+            calibration = replace(calibration, slices=healthy_slices(_of_slices(zscores, scans), MIN_SUBJECTS))
+        calibration = replace(calibration, partial={set_name(given): each for given, each in of_sets.items()})
         calibration.save(models / "calibration.json")
         return calibration
 
-    def _tails(self, people: Sequence[Sequence[HealthyResidual]]) -> tuple[Tail | None, ...]:
-        """The tail of each modality alone, where there are several."""
-        channels = range(len(people[0][0].mask))
-        if len(channels) == 1:
-            return ()
-        alone = [[[scan.alone(channel) for scan in scans] for scans in people] for channel in channels]
-        return tuple(self._leave_one_out(of_one)[2].tail() for of_one in alone)
+    def _calibration(self, normative: Normative, found: Departures, digests: dict[str, str]) -> Calibration:
+        """Of the subjects that have one set of modalities."""
+        voxels = np.concatenate([z for scans in found.zscores(normative) for z in scans])
+        levels = sorted({*TAIL_SHARES, self.voxel_quantile})
+        tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
+        return Calibration(
+            scores=tuple(max(self.scorer.value(scan) for scan in scans) for scans in found.people),
+            voxel_threshold=tail[str(self.voxel_quantile)],
+            voxel_quantile=self.voxel_quantile,
+            voxel_tail=tail,
+            sha256=digests,
+        )
 
     def _leave_one_out(
         self, people: Sequence[Sequence[HealthyResidual]]
-    ) -> tuple[ResidualSums, list[list[FloatArray]], TailCounts]:
-        """How far the brain voxels of each person's scans depart by the statistics of all others.
-
-        With the sums over everybody's residuals, and the counts of everybody's departures.
-        """
-        everyone = [scan for scans in people for scan in scans]
+    ) -> tuple[Normative, dict[ModalitySet, Departures]]:
+        """The statistics of everybody, and how far each person departs by those of all others, with each set."""
+        everyone = [scan for scans in people for scan in scans if not scan.given]
         sums = ResidualSums.of([scan.values for scan in everyone], [scan.mask for scan in everyone])
-        departures = []
+        channels = range(len(everyone[0].mask)) if len(everyone[0].mask) > 1 else ()
+        of_sets: list[list[list[FloatArray]]] = [[] for _ in self.sets]
+        alone: list[list[list[FloatArray]]] = [[] for _ in channels]
         for scans in people:
+            complete = [scan for scan in scans if not scan.given]
             others = sums
-            for scan in scans:
+            for scan in complete:
                 others = others.without(scan.values, scan.mask)
             normative = others.normative(self.grid, self.scorer.standardise)
-            departures.append([self.scorer.departure(s.values, s.mask, normative)[s.brain] for s in scans])
-        return sums, departures, TailCounts.of([np.concatenate(scans) for scans in departures])
+            for given, departures in zip(self.sets, of_sets, strict=True):
+                own = () if given == self.sets[0] else given
+                departures.append([self._departures(scan, normative) for scan in scans if scan.given == own])
+            for channel, departures in zip(channels, alone, strict=True):
+                of_one = normative.alone(channel)
+                departures.append([self._departures(scan.alone(channel), of_one) for scan in complete])
+        found = {given: Departures(each) for given, each in zip(self.sets, of_sets, strict=True)}
+        partial = {set_name(given): each.tail() for given, each in found.items() if given != self.sets[0]}
+        tails = Tails(found[self.sets[0]].tail(), tuple(Departures(each).tail() for each in alone), partial)
+        return replace(sums.normative(self.grid, self.scorer.standardise), tails=tails), found
+
+    def _departures(self, scan: HealthyResidual, normative: Normative) -> FloatArray:
+        return self.scorer.departure(scan.values, scan.mask, normative)[scan.brain]
 
 
-def _zscores(
-    normative: Normative, counts: TailCounts, departures: Sequence[Sequence[FloatArray]]
-) -> list[list[FloatArray]]:
-    """z at the brain voxels of all people's scans, each by the tail of all others."""
-    found = []
-    for scans in departures:
-        others = replace(normative, tail=counts.without(np.concatenate(scans)).tail())
-        found.append([others.zscore(scan) for scan in scans])
-    return found
+class Departures:
+    """How far healthy brain voxels depart by the statistics of all other people.
+
+    Args:
+        people: for each person the departures (N,) of each of their scans; who has none is left out.
+    """
+
+    def __init__(self, people: Sequence[Sequence[FloatArray]]) -> None:
+        self.people = [scans for scans in people if scans]
+        self.counts = TailCounts.of([np.concatenate(scans) for scans in self.people])
+
+    def tail(self) -> Tail | None:
+        """How rare they are."""
+        return self.counts.tail()
+
+    def zscores(self, normative: Normative) -> list[list[FloatArray]]:
+        """z of them all, each person's by the tail of all others."""
+        found = []
+        for scans in self.people:
+            others = replace(normative, tails=Tails(self.counts.without(np.concatenate(scans)).tail()))
+            found.append([others.zscore(scan) for scan in scans])
+        return found
 
 
 def _of_slices(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mri3d.errors import BundleError
 from mri3d.scoring.detection import DECISIVE, Score
+from mri3d.scoring.modality_sets import set_name
 from mri3d.scoring.slices import Slices
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.volume import FloatArray
@@ -36,6 +38,7 @@ class Calibration:
         voxel_tail: share of their brain voxels to the z that it stays below, for some large shares.
         slices: mean and standard deviation of the scores of a slice of the model grid, by its index; empty where slices
             are not judged.
+        partial: the same for subjects that lack modalities, by the name of the set they have.
     """
 
     scores: tuple[float, ...]
@@ -44,6 +47,11 @@ class Calibration:
     sha256: Mapping[str, str] = field(default_factory=dict)
     voxel_tail: Mapping[str, float] = field(default_factory=dict)
     slices: Slices = field(default_factory=dict)
+    partial: Mapping[str, Calibration] = field(default_factory=dict)
+
+    def given(self, modalities: Sequence[str]) -> Calibration:
+        """The calibration of a subject that has these modalities and may lack others."""
+        return self.partial.get(set_name(modalities), self)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -92,7 +100,28 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the calibration, with its thresholds spelt out for a reader, as JSON."""
-        write_json(path, {**asdict(self), "subjects": len(self.scores), "thresholds": self.thresholds})
+        write_json(path, self._as_dict())
+
+    def _as_dict(self) -> dict[str, Any]:
+        told = {**asdict(replace(self, partial={})), "subjects": len(self.scores), "thresholds": self.thresholds}
+        partial = {name: other._as_dict() for name, other in self.partial.items()}
+        return {**told, "partial": partial} if partial else {k: v for k, v in told.items() if k != "partial"}
+
+    @classmethod
+    def _of(cls, raw: Mapping[str, Any]) -> Calibration:
+        calibration = cls(
+            tuple(float(score) for score in raw["scores"]),
+            float(raw["voxel_threshold"]),
+            float(raw["voxel_quantile"]),
+            dict(raw["sha256"]),
+            {share: float(z) for share, z in raw["voxel_tail"].items()},
+            {index: (float(mean), float(std)) for index, (mean, std) in raw.get("slices", {}).items()},
+            {name: cls._of(other) for name, other in raw.get("partial", {}).items()},
+        )
+        numbers = (*calibration.scores, calibration.voxel_threshold)
+        if len(calibration.scores) < 2 or not np.isfinite(numbers).all():
+            raise ValueError("scores that give no threshold")  # NaN would call everyone normal
+        return calibration
 
     @classmethod
     def load(cls, path: Path) -> Calibration | None:
@@ -104,20 +133,8 @@ class Calibration:
         if not path.exists():
             return None
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            calibration = cls(
-                tuple(float(score) for score in raw["scores"]),
-                float(raw["voxel_threshold"]),
-                float(raw["voxel_quantile"]),
-                dict(raw["sha256"]),
-                {share: float(z) for share, z in raw["voxel_tail"].items()},
-                {index: (float(mean), float(std)) for index, (mean, std) in raw.get("slices", {}).items()},
-            )
-            numbers = (*calibration.scores, calibration.voxel_threshold)
-            if len(calibration.scores) < 2 or not np.isfinite(numbers).all():
-                raise ValueError("scores that give no threshold")  # NaN would call everyone normal
-            return calibration
-        except (ValueError, KeyError, TypeError) as error:
+            return cls._of(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "Train the bundle again, or restore the file"
             raise BundleError(path, "a calibration", f"{error!r}", remedy) from error
 

@@ -40,7 +40,7 @@ class MapModalities(Stage):
         """Set ``modality_maps`` (tuple of ModalityMap), in the order of the modalities."""
         image, pred, mask = (torch.as_tensor(item[key]).cpu().numpy() for key in ("image", "pred", "mask"))
         made: list[ModalityMap] = []
-        for channel, modality in enumerate(item["case"].volumes):
+        for channel, modality in enumerate(item["case"].channels):
             own = slice(channel, channel + 1)
             if mask[own].any():
                 normative = None if self.normative is None else self.normative.alone(channel)

@@ -66,20 +66,15 @@ class Scorer:
     def departure(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
         """How far a residual of :meth:`residual` departs, in healthy standard deviations.
 
-        (X, Y, Z), at least 0, larger is more abnormal: the root mean square over the modalities that show a voxel.
+        (X, Y, Z), at least 0, larger is more abnormal: the distance over the modalities that show a voxel
+        (:meth:`Normative.distance`), of voxels that are bright or dark alone the root mean square.
         :meth:`Normative.zscore` makes it a z-map.
         """
-        each = self._counted(normative.standardise(residual, mask))
+        signed = normative.standardise(residual, mask)
+        if self.direction == "both":
+            return normative.distance(signed, mask)
+        each = np.maximum(signed if self.direction == "bright" else -signed, 0)
         return np.asarray(np.sqrt((each**2).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)), dtype=np.float32)
-
-    def _counted(self, signed: FloatArray) -> FloatArray:
-        match self.direction:
-            case "both":
-                return np.abs(signed)
-            case "bright":
-                return np.maximum(signed, 0)
-            case "dark":
-                return np.maximum(-signed, 0)
 
     def value(self, inside: FloatArray) -> float:
         """The subject's score: the mean of the largest ``top_share`` of the departures at the voxels of the brain.

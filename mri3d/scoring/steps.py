@@ -35,7 +35,8 @@ class ScoreResidual(Stage):
         And ``model_zscore``, the z-map as an array that stays on the model grid.
         """
         image, pred, mask = (torch.as_tensor(item[key]).cpu().numpy() for key in ("image", "pred", "mask"))
-        error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, self.normative)
+        normative = None if self.normative is None else self.normative.given(tuple(item["case"].subject.images))
+        error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, normative)
         item["error"] = torch.from_numpy(error)[None]
         item["zscore"] = None if zscore is None else torch.from_numpy(zscore)[None]
         item["model_zscore"] = zscore
@@ -61,7 +62,7 @@ class JudgeSlices(Stage):
         if item["zscore"] is None:
             return item
         error, zscore, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("error", "zscore", "mask"))
-        known = {} if self.calibration is None else self.calibration.slices
+        known = {} if self.calibration is None else self.calibration.given(tuple(item["case"].subject.images)).slices
         item["slices"] = judge_slices(error, zscore, mask, self.grid, known)
         return item
 
@@ -87,13 +88,14 @@ class Decide(Stage):
         anomaly: BoolArray | None = None
         components: tuple[Component, ...] = ()
         warnings = case.warnings
-        if self.calibration is None:
+        calibration = None if self.calibration is None else self.calibration.given(tuple(case.subject.images))
+        if calibration is None:
             warnings += ("The bundle has no calibration, so there is no decision and no anomaly mask.",)
         elif item["zscore"] is not None:
             anomaly, components = find_components(
-                item["zscore"], case.volume.grid, self.calibration.voxel_threshold, self.min_ml
+                item["zscore"], case.volume.grid, calibration.voxel_threshold, self.min_ml
             )
-            warnings += self.calibration.doubts(item["zscore"][case.brain.mask])
+            warnings += calibration.doubts(item["zscore"][case.brain.mask])
         image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
         item["detection"] = Detection(
             subject=case.subject,
@@ -105,8 +107,8 @@ class Decide(Stage):
             error=item["error"],
             zscore=item["zscore"],
             anomaly=anomaly,
-            voxel_threshold=None if self.calibration is None else self.calibration.voxel_threshold,
-            score=uncalibrated(item["score"]) if self.calibration is None else self.calibration.judge(item["score"]),
+            voxel_threshold=None if calibration is None else calibration.voxel_threshold,
+            score=uncalibrated(item["score"]) if calibration is None else calibration.judge(item["score"]),
             components=components,
             model=ModelSpace(self.grid, image, pred * mask, mask, item.get("model_zscore")),
             slices=item.get("slices", ()),

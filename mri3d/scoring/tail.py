@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,25 +85,52 @@ class Tail:
         return cls(levels, shares)
 
 
-def save_tails(path: Path, tail: Tail, alone: Sequence[Tail | None] = ()) -> None:
-    """Write the tail of all modalities together, and those of each alone where there are several, as JSON."""
-    several = {"modalities": [None if one is None else one.as_dict() for one in alone]} if alone else {}
-    write_json(path, {**tail.as_dict(), **several})
+@dataclass(frozen=True)
+class Tails:
+    """The tails of a bundle.
 
-
-def load_tails(path: Path) -> tuple[Tail, tuple[Tail | None, ...]]:
-    """Read what :func:`save_tails` wrote.
-
-    Raises:
-        BundleError: the file holds no tails.
+    Args:
+        complete: of all modalities together; None where it is not known.
+        alone: of each modality's part in that, where there are several.
+        partial: of subjects that lack modalities, by the name of the set they have.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        alone = tuple(None if one is None else Tail.of(one) for one in raw.get("modalities", ()))
-        return Tail.of(raw), alone
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "Calibrate the bundle again, or restore the file"
-        raise BundleError(path, "levels and shares of healthy departures", f"{error!r}", remedy) from error
+
+    complete: Tail | None = None
+    alone: tuple[Tail | None, ...] = ()
+    partial: Mapping[str, Tail | None] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write them as JSON; without the first there is no file."""
+        path.unlink(missing_ok=True)
+        if self.complete is not None:
+            alone = {"modalities": [_raw(tail) for tail in self.alone]} if self.alone else {}
+            partial = {"partial": {name: _raw(tail) for name, tail in self.partial.items()}} if self.partial else {}
+            write_json(path, {**self.complete.as_dict(), **alone, **partial})
+
+    @classmethod
+    def load(cls, path: Path) -> Tails:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: the file holds no tails.
+        """
+        if not path.exists():
+            return cls()
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            alone = tuple(_tail(one) for one in raw.get("modalities", ()))
+            return cls(Tail.of(raw), alone, {name: _tail(one) for name, one in raw.get("partial", {}).items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            remedy = "Calibrate the bundle again, or restore the file"
+            raise BundleError(path, "levels and shares of healthy departures", f"{error!r}", remedy) from error
+
+
+def _raw(tail: Tail | None) -> dict[str, list[float]] | None:
+    return None if tail is None else tail.as_dict()
+
+
+def _tail(raw: Any) -> Tail | None:
+    return None if raw is None else Tail.of(raw)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from mri3d.volumes.volume import Volume
 Item = dict[str, Any]
 """A dictionary as MONAI passes it on: ``case`` (Case), and from the model grid on ``image`` and ``mask``, tensors of
 shape (C, *grid.shape), a channel a modality. A channel of ``mask`` is the brain as far as its modality shows it; the
-first one, the reference, shows all of it."""
+first one, the reference, shows all of it. A modality that the subject lacks shows nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class Case:
         brain: the brain mask, on the reference grid.
         alignment: the affine to the template.
         coregistrations: where the other modalities lie in the reference's world.
+        modalities: that the bundle knows, in the order of the channels; those of the subject where left out.
         warnings: what a user should know, whole sentences.
         seconds: time by stage.
         error: why the subject failed; later steps then pass it by.
@@ -42,6 +43,7 @@ class Case:
     brain: Brain | None = None
     alignment: Alignment | None = None
     coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)
+    modalities: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: Mri3dError | None = None
@@ -50,6 +52,11 @@ class Case:
     def volume(self) -> Volume | None:
         """The volume whose grid the maps lie on, once it is read."""
         return next(iter(self.volumes.values()), None)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The modality of each channel of the item's tensors, those that the subject lacks included."""
+        return self.modalities or tuple(self.subject.images)
 
     def spent(self, stage: str, seconds: float) -> Case:
         """The case with the time of a stage added."""

@@ -61,6 +61,31 @@ class RandCoarseNoised(RandomizableTransform, MapTransform):
         return item
 
 
+class RandMissingd(RandomizableTransform, MapTransform):
+    """Leave out modalities, as a subject does that lacks them: all of them but the first may be.
+
+    Args:
+        keys: tensors (C, X, Y, Z), a channel a modality, such as image and mask; what is left out becomes 0.
+        prob: how often some are left out; which, is drawn evenly from all there may be.
+    """
+
+    def __init__(self, keys: str | Sequence[str], prob: float) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Leave some out, or none."""
+        item = dict(data)
+        self.randomize(None)
+        others = len(item[self.first_key(item)]) - 1
+        if self._do_transform and others > 0:
+            kept = self.R.randint(2**others - 1)  # one bit for each; all of them is no choice
+            for key in self.key_iterator(item):
+                item[key] = item[key].clone()
+                item[key][[k + 1 for k in range(others) if not kept >> k & 1]] = 0
+        return item
+
+
 class RandAnomaliesd(RandomizableTransform, MapTransform):
     """Put some random anomalies into the brain.
 

@@ -37,8 +37,10 @@ class ToModelGrid(Stage):
         world = case.alignment.template_to_source
         brain = resample(case.brain.mask[box].astype(np.float32), cropped, self.grid, world) > 0.5
         images, masks = [resample(case.volume.data[box], cropped, self.grid, world)], [brain]
-        for name, found in case.coregistrations.items():
-            image, shown = self._other(case.volumes[name], found.to_moving @ world)
+        for name in case.channels[1:]:
+            image, shown = np.zeros_like(images[0]), np.zeros_like(brain)
+            if name in case.volumes:
+                image, shown = self._other(case.volumes[name], case.coregistrations[name].to_moving @ world)
             images.append(image)
             masks.append(brain & shown)
         item["mask"] = torch.from_numpy(np.stack(masks))

@@ -21,33 +21,39 @@ class LoadVolumes(Stage):
     """Read the volumes of ``case.subject`` through the checked gate.
 
     Args:
-        modalities: what a subject has to have, the reference first.
+        modalities: what the bundle knows, the reference first.
+        missing: go on with a subject that has the reference and lacks another.
 
     Raises:
-        InputError: a file is unfit, or the subject lacks a modality.
+        InputError: a file is unfit, or the subject lacks a modality that it has to have.
     """
 
     name = "load"
 
-    def __init__(self, modalities: Sequence[str] = ("T1w",)) -> None:
+    def __init__(self, modalities: Sequence[str] = ("T1w",), missing: bool = False) -> None:
         self.modalities = list(modalities)
+        self._missing = missing  # a complete subject gives the same item either way
 
     def apply(self, item: Item) -> Item:
-        """Set ``case.volumes``, and leave ``case.subject`` the images that they are of.
+        """Set ``case.volumes`` and ``case.modalities``, and leave ``case.subject`` the images that they are of.
 
-        The gate's warnings become the case's, with the file's name where there are several.
+        The gate's warnings become the case's, with the file's name where there are several; so does a missing modality.
         """
         case: Case = item["case"]
-        missing = [name for name in self.modalities if name not in case.subject.images]
-        if missing:
+        given = [name for name in self.modalities if name in case.subject.images]
+        missing = [name for name in self.modalities if name not in given]
+        if missing and not (self._missing and self.modalities[0] in given):
             expected, found = " and ".join(self.modalities), f"no {' and no '.join(missing)}"
             raise InputError(case.subject.reference, expected, found, "Add the file, or use a bundle without it")
-        volumes = {name: read_volume(case.subject.images[name]) for name in self.modalities}
+        volumes = {name: read_volume(case.subject.images[name]) for name in given}
         several = len(volumes) > 1
         told = [f"{v.path.name}: {words}" if several else words for v in volumes.values() for words in v.warnings]
+        if missing:
+            told.append(f"There is no {' and no '.join(missing)}: the score is that of {' and '.join(given)}.")
         # a caller's own subject may have more images than the bundle has modalities, and in another order
-        subject = replace(case.subject, images={name: case.subject.images[name] for name in self.modalities})
-        item["case"] = replace(case, subject=subject, volumes=volumes, warnings=(*case.warnings, *told))
+        subject = replace(case.subject, images={name: case.subject.images[name] for name in given})
+        known, warnings = tuple(self.modalities), (*case.warnings, *told)
+        item["case"] = replace(case, subject=subject, volumes=volumes, modalities=known, warnings=warnings)
         return item
 
 

@@ -16,6 +16,7 @@ from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.scoring.calibrate import Calibrator
 from mri3d.scoring.calibration import Calibration
+from mri3d.scoring.modality_sets import modality_sets
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.tail import TailCounts
@@ -222,7 +223,7 @@ def test_each_modality_alone_has_a_z_that_is_as_rare_as_it_says(tmp_path: Path):
     scorer = Scorer(smoothing=0.0)
     calibrator(scorer).run(both[:10], tmp_path, CHAIN)
     normative = Normative.load(tmp_path / "models")
-    assert len(normative.tails) == 2
+    assert len(normative.tails.alone) == 2
     for channel in range(2):
         own = slice(channel, channel + 1)
         zscores = []
@@ -231,3 +232,47 @@ def test_each_modality_alone_has_a_z_that_is_as_rare_as_it_says(tmp_path: Path):
             z = scorer.of_subject(image, np.zeros_like(image), mask, normative.alone(channel))[1]
             zscores.append(z[mask[0]])
         assert np.mean(np.concatenate(zscores) > 2.576) == pytest.approx(0.01, rel=0.4)
+
+
+def test_a_subject_that_lacks_a_modality_is_judged_by_healthy_ones_that_lack_it(tmp_path: Path):
+    both = [
+        {**one, "image": torch.cat([one["image"], other["image"] ** 3]), "mask": torch.cat([one["mask"]] * 2)}
+        for one, other in zip(healthy(12, seed=5), healthy(12, seed=6), strict=True)
+    ]
+    scorer, sets = Scorer(smoothing=0.0, top_share=0.01), modality_sets(("T1w", "T2w"), missing=True)
+    assert sets == (("T1w", "T2w"), ("T1w",))
+    asked = Calibrator(
+        ExpectsNothing(), SimpleInferer(), scorer, GRID, torch.device("cpu"), QUANTILE, hashes, sets=sets
+    )
+    calibration = asked.run(both[:10], tmp_path, CHAIN)
+    assert Calibration.load(tmp_path / "models" / "calibration.json") == calibration
+    normative = Normative.load(tmp_path / "models")
+    plain = calibrator(scorer).run(both[:10], tmp_path / "plain", CHAIN)
+    assert plain.scores == calibration.scores and plain.given(("T1w",)) is plain  # complete ones are judged as before
+    image, mask = both[10]["image"].numpy(), both[10]["mask"].numpy()
+    given = np.array([True, False])[:, None, None, None]
+    _, z, score = scorer.of_subject(image * given, np.zeros_like(image), mask & given, normative.given(("T1w",)))
+    assert z is not None
+    assert np.mean(z[mask[0]] > 2.576) == pytest.approx(0.01, rel=0.4)  # normal; with T2w tails are heavy
+    judged = calibration.given(("T1w",)).judge(score)
+    assert judged.decision == "normal" and judged.p_value > 0.05
+    assert max(calibration.given(("T1w",)).scores) < 0.8 * min(calibration.scores)
+
+
+def test_a_control_that_lacks_a_modality_serves_those_that_lack_it_too(tmp_path: Path):
+    both = [
+        {**one, "image": torch.cat([one["image"], other["image"]]), "mask": torch.cat([one["mask"]] * 2)}
+        for one, other in zip(healthy(9, seed=5), healthy(9, seed=6), strict=True)
+    ]
+    for item in both[:3]:
+        item["image"][1], item["mask"][1] = 0, False
+    sets = modality_sets(("T1w", "T2w"), missing=True)
+    asked = Calibrator(
+        ExpectsNothing(), SimpleInferer(), Scorer(), GRID, torch.device("cpu"), QUANTILE, hashes, sets=sets
+    )
+    found = asked.run(both, tmp_path, CHAIN)
+    assert (len(found.scores), len(found.given(("T1w",)).scores)) == (6, 9)
+    for item in both[3:5]:
+        item["image"][1], item["mask"][1] = 0, False
+    with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4, and 5 that lack a modality"):
+        asked.run(both, tmp_path, CHAIN)

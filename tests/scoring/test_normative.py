@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from mri3d.errors import BundleError
 from mri3d.grid import Grid
 from mri3d.scoring.normative import MEAN_PRIOR_SUBJECTS, PRIOR_SUBJECTS, PRIOR_WIDTH, Normative, ResidualSums
-from mri3d.scoring.tail import Tail
+from mri3d.scoring.tail import Tail, Tails
 
 GRID = Grid.centred((12, 14, 12), 2.0, (0.0, -17.0, 5.0))
 SHAPE = (1, *GRID.shape)  # one modality
@@ -144,7 +144,7 @@ def test_saved_and_loaded_it_is_exact_to_a_fraction_of_the_std(tmp_path: Path, s
 def test_the_tail_is_kept_with_them_where_it_is_known(tmp_path: Path):
     kept = ResidualSums.of(*cohort(8)).normative(GRID)
     tail = Tail(np.array([0.5, 2.0, 7.5]), np.array([0.5, 0.1, 0.001]))
-    replace(kept, tail=tail).save(tmp_path)
+    replace(kept, tails=Tails(tail)).save(tmp_path)
     found = Normative.load(tmp_path)
     departures = np.linspace(0, 30, 100, dtype=np.float32)
     assert (found.zscore(departures) == tail.normal(departures)).all()
@@ -207,3 +207,61 @@ def test_modalities_have_statistics_of_their_own_and_keep_their_order(tmp_path: 
     found = Normative.load(tmp_path)
     assert found.std[1] == pytest.approx(both.std[1], rel=1e-3) and found.grid.matches(GRID)
     assert found.mean[1] == pytest.approx(both.mean[1], abs=1e-3)
+
+
+def together(n: int, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Two modalities whose residuals agree, and a third that has nothing to do with them and misses a slab."""
+    rng = np.random.default_rng(seed)
+    mask = np.ones((3, *GRID.shape), bool)
+    mask[2, ..., :4] = False
+    residuals = []
+    for _ in range(n):
+        shared, own = rng.normal(size=GRID.shape), rng.normal(size=(3, *GRID.shape))
+        first, second = 0.9 * shared + 0.436 * own[0], -2 * (0.9 * shared + 0.436 * own[1])
+        residuals.append((np.stack([first, second, own[2]]) * mask).astype(np.float32))
+    return residuals, [mask] * n
+
+
+def test_correlations_are_those_of_the_residuals():
+    found = ResidualSums.of(*together(60)).normative(GRID).correlation
+    assert found is not None and (found[[0, 1, 2], [0, 1, 2]] == 1).all()
+    assert (found == np.swapaxes(found, 0, 1)).all()
+    assert np.median(found[0, 1]) == pytest.approx(-0.81 * 0.95, abs=0.02)
+    assert np.median(found[0, 2][..., 6:]) == pytest.approx(0, abs=0.02)
+    assert np.linalg.eigvalsh(np.moveaxis(found, (0, 1), (-2, -1))).min() > 0.02
+    brain = ResidualSums.of(*together(60)).normative(GRID, "brain").correlation
+    assert brain is not None and brain[0, 1] == pytest.approx(-0.81 * 0.95, abs=0.02)
+
+
+def test_the_distance_is_mahalanobis_over_the_modalities_that_show_a_voxel():
+    residuals, masks = together(60)
+    normative = ResidualSums.of(residuals, masks).normative(GRID)
+    signed = normative.standardise(together(1, seed=5)[0][0], masks[0])
+    found = normative.distance(signed, masks[0])
+    for voxel, kept in (((5, 6, 7), [0, 1, 2]), ((5, 6, 2), [0, 1])):  # the second lies in the slab
+        z = signed[(kept, *voxel)]
+        inverse = np.linalg.inv(normative.correlation[np.ix_(kept, kept)][(..., *voxel)])
+        assert found[voxel] == pytest.approx(np.sqrt(z @ inverse @ z / len(kept)), rel=1e-4)
+    alone = masks[0] & np.array([True, False, False])[:, None, None, None]
+    assert normative.distance(signed * alone, alone) == pytest.approx(np.abs(signed[0]))
+
+
+def test_what_healthy_brains_never_show_departs_more_than_what_they_often_do():
+    residuals, masks = together(60)
+    normative = ResidualSums.of(residuals, masks).normative(GRID)
+    usual, odd = np.zeros((2, 3, *GRID.shape), np.float32)
+    usual[:2], odd[:2] = [[[[2]]], [[[-2]]]], 2
+    assert np.median(normative.distance(odd, masks[0])) > 2.2 * np.median(normative.distance(usual, masks[0]))
+
+
+def test_correlations_are_kept_to_a_hundredth_and_no_more_than_that(tmp_path: Path):
+    kept = ResidualSums.of(*together(20)).normative(GRID)
+    kept.save(tmp_path)
+    found = Normative.load(tmp_path)
+    assert found.correlation is not None and found.correlation == pytest.approx(kept.correlation, abs=0.01)
+    assert (found.correlation[1, 1] == 1).all() and found.alone(1).correlation is None
+    (tmp_path / "residual_correlation.nii.gz").unlink()
+    with pytest.raises(BundleError, match="of several modalities, residual_correlation"):
+        Normative.load(tmp_path)
+    ResidualSums.of(*cohort(8)).normative(GRID).save(tmp_path)
+    assert not (tmp_path / "residual_correlation.nii.gz").exists() and Normative.load(tmp_path).correlation is None

@@ -10,7 +10,7 @@ from mri3d.grid import Grid
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.residual import dissimilarity
 from mri3d.scoring.scorer import Scorer
-from mri3d.scoring.tail import Tail
+from mri3d.scoring.tail import Tail, Tails
 
 SHAPE = (1, 10, 10, 10)  # one modality
 GRID = Grid((10, 10, 10), np.eye(4))
@@ -61,7 +61,7 @@ def test_the_z_map_is_as_rare_as_it_says_and_the_score_is_not_of_z():
     image = np.zeros(SHAPE, np.float32)
     image[0, 2, 3, 4] = 3.0
     tail = Tail(np.array([1.0, 3.0]), np.array([0.2, 0.01]))
-    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), GRID, tail)
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), GRID, Tails(tail))
     _, zscore, score = Scorer(smoothing=0.0, top_share=0.001).of_subject(image, np.zeros_like(image), ALL, normative)
     assert zscore == pytest.approx(np.where(image[0] > 0, 2.5758, 0), abs=1e-3)
     assert score == pytest.approx(3)

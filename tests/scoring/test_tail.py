@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from mri3d.errors import BundleError
-from mri3d.scoring.tail import RAREST, Tail, TailCounts, load_tails, save_tails
+from mri3d.scoring.tail import RAREST, Tail, TailCounts, Tails
 
 HEAVY = Tail(np.array([0.7, 2.0, 4.0, 8.0]), np.array([0.5, 0.1, 0.01, 0.001]))
 
@@ -101,14 +101,17 @@ def test_where_nothing_differs_there_is_no_tail(values: np.ndarray):
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path):
-    other = Tail(np.array([1.0, 2.0]), np.array([0.5, 0.1]))
-    for alone in ((), (None, other)):
-        save_tails(tmp_path / "tail.json", HEAVY, alone)
-        found, kept = load_tails(tmp_path / "tail.json")
-        assert (found.levels == HEAVY.levels).all()
-        assert (found.shares == HEAVY.shares).all()
-        assert len(kept) == len(alone)
-    assert kept[0] is None and kept[1] is not None and (kept[1].shares == other.shares).all()
+    other, path = Tail(np.array([1.0, 2.0]), np.array([0.5, 0.1])), tmp_path / "tail.json"
+    Tails(HEAVY).save(path)
+    found = Tails.load(path)
+    assert found.complete is not None and (found.alone, found.partial) == ((), {})
+    assert (found.complete.levels == HEAVY.levels).all() and (found.complete.shares == HEAVY.shares).all()
+    Tails(HEAVY, (None, other), {"T1w": other, "T1w+T2w": None}).save(path)
+    found = Tails.load(path)
+    assert found.alone[0] is None and found.alone[1] is not None and (found.alone[1].shares == other.shares).all()
+    assert found.partial["T1w+T2w"] is None and (found.partial["T1w"].levels == other.levels).all()
+    Tails().save(path)
+    assert not path.exists() and Tails.load(path).complete is None
 
 
 @pytest.mark.parametrize(
@@ -120,4 +123,4 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path):
 def test_a_damaged_file_is_refused(tmp_path: Path, contents: str):
     (tmp_path / "tail.json").write_text(contents)
     with pytest.raises(BundleError, match="Calibrate the bundle again, or restore the file"):
-        load_tails(tmp_path / "tail.json")
+        Tails.load(tmp_path / "tail.json")

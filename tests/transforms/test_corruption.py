@@ -11,7 +11,7 @@ from monai.transforms import RandCoarseDropoutd, RandGaussianNoised
 from scipy import ndimage
 
 from mri3d.training.prepare import Fixed
-from mri3d.transforms.corruption import RandAnomaliesd, RandCoarseNoised, smooth_noise
+from mri3d.transforms.corruption import RandAnomaliesd, RandCoarseNoised, RandMissingd, smooth_noise
 
 SHAPE = (48, 56, 48)
 
@@ -111,3 +111,23 @@ def test_in_validation_neither_threads_nor_transforms_that_write_in_place_make_a
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(fixed, items))
     assert all(torch.equal(torch.as_tensor(one["image"]), other) for one, other in zip(together, alone, strict=True))
+
+
+def test_any_modality_but_the_first_may_be_left_out_of_image_and_mask_alike():
+    whole = {"image": torch.ones(3, 4, 4, 4), "mask": torch.ones(3, 4, 4, 4, dtype=torch.bool)}
+    transform, seen = RandMissingd(["image", "mask"], 0.75).set_random_state(0), []
+    for _ in range(200):
+        item = transform(whole)
+        kept = item["mask"].flatten(1).any(dim=1)
+        assert torch.equal(item["image"].flatten(1).any(dim=1), kept)
+        seen.append(tuple(kept.tolist()))
+    assert whole["mask"].all()  # the cache's own is left alone
+    shares = {kind: seen.count(kind) / len(seen) for kind in set(seen)}
+    assert shares == pytest.approx(
+        {(True, *others): 0.25 for others in ((True, True), (True, False), (False, True), (False, False))}, abs=0.08
+    )
+
+
+def test_a_single_modality_is_never_left_out():
+    one = item()
+    assert torch.equal(RandMissingd("image", 1.0)(one)["image"], one["image"])
