@@ -156,7 +156,7 @@ def _measure(result: Result, results: Results, truth: Truth) -> Scan:
     return cohort.measure(
         subject=made["participant"],
         abnormal=abnormal,
-        score=made["score"],
+        score=results.score_of(result),
         maps=Maps(scores, brain, lesions, grid.voxel_ml),
         voxel_threshold=results.voxel_threshold,
         min_ml=results.min_ml,

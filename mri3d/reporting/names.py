@@ -22,7 +22,7 @@ MAPS = {
     "error": Map("error map", "mri3d |x - x_hat|, normalised intensity"),
     "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
 }
-SIDECAR, PICTURE, SLICES = ".json", ".png", "_slices.csv"
+SIDECAR, PICTURE, MODALITIES, SLICES = ".json", ".png", "_modalities.png", "_slices.csv"
 TABLE, RUN, REPORT = "results.csv", "run.json", "report.html"
 
 
@@ -36,7 +36,7 @@ def ending_of(kind: str) -> str:
     return f"_{kind}.nii.gz"
 
 
-ENDINGS = (SIDECAR, PICTURE, SLICES, *map(ending_of, MAPS))
+ENDINGS = (SIDECAR, PICTURE, MODALITIES, SLICES, *map(ending_of, MAPS))
 """The sidecar comes first: while it stands, so does all that it tells of."""
 
 
@@ -52,7 +52,7 @@ def slice_picture(root: Path, key: str, index: int) -> Path:
 
 def clear(root: Path, key: str) -> None:
     """Take away what an earlier run left of a subject, its sidecar first."""
-    others = _other_kinds(path_of(root, key, SIDECAR))  # read before it goes
+    others = modality_kinds(path_of(root, key, SIDECAR))  # read before it goes
     for ending in (*ENDINGS, *map(ending_of, others)):
         path = path_of(root, key, ending)
         if os.path.lexists(path):  # false, and no error, for a name that is too long to be there
@@ -63,7 +63,7 @@ def clear(root: Path, key: str) -> None:
             path.unlink()
 
 
-def _other_kinds(sidecar: Path) -> list[str]:
+def modality_kinds(sidecar: Path) -> list[str]:
     """The maps of single modalities that a sidecar tells of."""
     try:
         kinds = json.loads(sidecar.read_text(encoding="utf-8"))["maps"]

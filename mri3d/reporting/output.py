@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mri3d.errors import Mri3dError, UsageError
-from mri3d.reporting.names import ENDINGS, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
+from mri3d.reporting.names import ENDINGS, MODALITIES, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
 from mri3d.reporting.ownership import check_inside, is_ours, writable
 from mri3d.reporting.page import write_page
 from mri3d.reporting.subject_files import origin_of, versions, write_detection
@@ -149,10 +149,10 @@ class OutputFolder:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
         remedy = "Choose another output folder"
         for subject in self.subjects:
-            for ending in (SIDECAR, PICTURE):
+            for ending in (SIDECAR, PICTURE, MODALITIES):
                 path = path_of(self.root, subject.key, ending)
                 # a picture without its sidecar may be left of a run that was killed, but not beside the input
-                may_be_left = ending == PICTURE and _place(path.parent) != _place(subject.reference.parent)
+                may_be_left = ending != SIDECAR and _place(path.parent) != _place(subject.reference.parent)
                 foreign = os.path.lexists(path) and not is_ours(path_of(self.root, subject.key, SIDECAR))
                 if foreign and not may_be_left:
                     raise UsageError(path, "an output folder of mri3d", "a file that it did not write", remedy)

@@ -11,10 +11,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mri3d.reporting.html import definitions, scrolling_table, write_document
-from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, ending_of, path_of
+from mri3d.reporting.names import MAPS, MODALITIES, PICTURE, SIDECAR, ending_of, modality_kinds, path_of
 from mri3d.reporting.table import Row, Value
 
 LINKS = {ending_of(kind): named.label for kind, named in MAPS.items()} | {SIDECAR: "details"}
+PICTURES = {
+    PICTURE: "Map over the scan in three planes, brain mask and alignment",
+    MODALITIES: "Each modality in three planes with what was found",
+}
 STATES = {
     "anomalous": "\N{BLACK UP-POINTING TRIANGLE}",
     "normal": "\N{BLACK CIRCLE}",
@@ -62,9 +66,11 @@ def write_page(path: Path, rows: Iterable[Row], run: Mapping[str, object]) -> No
 
 
 def _rank(row: Row) -> tuple[bool, float]:
-    """Worst first, failures last."""
-    score = row["score"]
-    return row["status"] == "failed", -score if isinstance(score, float) else float("inf")
+    """Worst first, failures last; each against its own threshold, which depends on the modalities it has."""
+    score, threshold = row["score"], row["threshold"]
+    if not isinstance(score, float):
+        return row["status"] == "failed", float("inf")
+    return row["status"] == "failed", -score / (threshold if isinstance(threshold, float) else 1.0)
 
 
 def _state(row: Row) -> str:
@@ -122,15 +128,16 @@ def _article(number: int, row: Row, folder: Path) -> str:
     state = f'<span class="state {_state(row)}">{_badge(row)}</span>'
     parts = [f"<p>{' &middot; '.join([state, *facts])}</p>"]
     parts += [f"<p>{note}</p>" for note in _notes(row)]
-    if os.path.isfile(picture := path_of(folder, key, PICTURE)):
-        link = _href(key + PICTURE)
-        parts.append(
-            f'<a href="{link}"><img src="{link}" loading="lazy" {_size(picture)} '
-            f'alt="Map over the scan in three planes, brain mask and alignment of {name}"></a>'
-        )
+    for ending, shown in PICTURES.items():
+        if os.path.isfile(picture := path_of(folder, key, ending)):
+            link = _href(key + ending)
+            parts.append(
+                f'<a href="{link}"><img src="{link}" loading="lazy" {_size(picture)} alt="{shown} of {name}"></a>'
+            )
+    alone = {ending_of(kind): kind.replace("_", " ") for kind in modality_kinds(path_of(folder, key, SIDECAR))}
     maps = [
         f'<li><a href="{_href(key + ending)}">{label}</a></li>'
-        for ending, label in LINKS.items()
+        for ending, label in {**LINKS, **alone}.items()
         if os.path.isfile(path_of(folder, key, ending))  # false for a name that is too long, too
     ]
     if maps:

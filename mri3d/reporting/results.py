@@ -87,14 +87,31 @@ class Results:
     @property
     def voxel_threshold(self) -> float | None:
         """Of the z-map, from healthy subjects; None if uncalibrated."""
-        threshold: float | None = self.scored[0].sidecar["voxel_threshold"]
+        threshold: float | None = self._fullest["voxel_threshold"]
         return threshold
 
     @property
     def thresholds(self) -> Mapping[str, float]:
         """Of the score, from healthy subjects, by name; empty if uncalibrated."""
-        thresholds: Mapping[str, float] = self.scored[0].sidecar["thresholds"]
+        thresholds: Mapping[str, float] = self._fullest["thresholds"]
         return thresholds
+
+    def score_of(self, result: Result) -> float:
+        """A subject's score on the scale of :attr:`thresholds`.
+
+        Scores of subjects that lack a modality have thresholds of their own; they are brought to the others' scale by
+        mean and standard deviation of healthy scores, so that all of them can be ranked together.
+        """
+        score, own, common = float(result.sidecar["score"]), result.sidecar["thresholds"], self.thresholds
+        if own == common or not own:
+            return score
+        (low, high), (lowest, highest) = (sorted(each.values()) for each in (own, common))
+        return float(lowest + (score - low) * (highest - lowest) / (high - low))
+
+    @property
+    def _fullest(self) -> Mapping[str, Any]:
+        """What is said of a subject that has the most modalities."""
+        return max((result.sidecar for result in self.scored), key=lambda made: len(made["inputs"]))
 
     @property
     def min_ml(self) -> float:

@@ -13,7 +13,8 @@ from typing import Any
 
 from mri3d import __version__
 from mri3d.grid import Grid
-from mri3d.reporting.names import MAPS, PICTURE, SIDECAR, clear, ending_of, modality_kind, path_of
+from mri3d.reporting.modalities_figure import draw_modalities
+from mri3d.reporting.names import MAPS, MODALITIES, PICTURE, SIDECAR, clear, ending_of, modality_kind, path_of
 from mri3d.reporting.slice_files import write_slices
 from mri3d.reporting.subject_figure import draw_subject
 from mri3d.scoring.detection import Detection, ModalityMap
@@ -55,6 +56,8 @@ def write_detection(
         path = path_of(root, key, ending_of(_kind(each)))
         write_map(path, each.data, each.volume, f"{MAPS[each.kind].description}, {each.modality}")
     draw_subject(detection, path_of(root, key, PICTURE), template_on(detection.model.grid))
+    if len(detection.model.images) > 1:
+        draw_modalities(detection, path_of(root, key, MODALITIES))
     write_slices(detection, root, key)
     seconds = {**detection.seconds, "write": time.perf_counter() - start}
     sidecar = _sidecar(replace(detection, seconds=seconds), bundle) | origin_of(detection.subject, settings)

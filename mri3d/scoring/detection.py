@@ -80,7 +80,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class ModelSpace:
-    """What the model saw of the reference modality: arrays on the model grid, for the picture's row of checks.
+    """What the model saw: arrays on the model grid, for the pictures.
 
     Args:
         grid: the model grid, in template world space.
@@ -88,6 +88,7 @@ class ModelSpace:
         reconstruction: the model's output on the same grid.
         mask: the brain on that grid.
         zscore: the z-map on that grid; None where the bundle has no statistics.
+        images: every modality the subject has, like ``image``.
     """
 
     grid: Grid
@@ -95,6 +96,7 @@ class ModelSpace:
     reconstruction: FloatArray
     mask: BoolArray
     zscore: FloatArray | None = None
+    images: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import judge_slices
 from mri3d.transforms.case import Case, Item, Stage
-from mri3d.volumes.volume import BoolArray
+from mri3d.volumes.volume import BoolArray, FloatArray
 
 
 class ScoreResidual(Stage):
@@ -110,7 +110,7 @@ class Decide(Stage):
             voxel_threshold=None if calibration is None else calibration.voxel_threshold,
             score=uncalibrated(item["score"]) if calibration is None else calibration.judge(item["score"]),
             components=components,
-            model=ModelSpace(self.grid, image, pred * mask, mask, item.get("model_zscore")),
+            model=ModelSpace(self.grid, image, pred * mask, mask, item.get("model_zscore"), _images(item)),
             slices=item.get("slices", ()),
             reconstruction=item["recon"],
             coregistrations=case.coregistrations,
@@ -119,3 +119,10 @@ class Decide(Stage):
             seconds=case.seconds,
         )
         return item
+
+
+def _images(item: Item) -> dict[str, FloatArray]:
+    """Modality to image on the model grid, of those that the subject has."""
+    case: Case = item["case"]
+    channels = zip(case.channels, torch.as_tensor(item["image"]).cpu().numpy(), strict=True)
+    return {name: image for name, image in channels if name in case.subject.images}

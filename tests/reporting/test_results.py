@@ -79,3 +79,19 @@ def test_a_folder_in_which_all_failed_is_none(tmp_path: Path):
     root = write_maps(tmp_path, [])
     with pytest.raises(UsageError, match="at least one scored subject"):
         read_folder(root)
+
+
+def test_scores_of_subjects_that_lack_a_modality_are_ranked_with_the_others(maps: Path):
+    path = maps / "b" / "sub-02_T1w.json"
+    made = json.loads(path.read_text())
+    low, high = sorted(THRESHOLDS.values())
+    both = {"T1w": {"path": "a"}, "T2w": {"path": "b"}}
+    first = maps / "a" / "sub-01_T1w.json"
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"inputs": both}))
+    own = {name: 10 * value - 3 for name, value in THRESHOLDS.items()}
+    score = 10 * (low + 2 * (high - low)) - 3
+    path.write_text(json.dumps(made | {"score": score, "thresholds": own, "voxel_threshold": 9}))
+    found = read_folder(maps)
+    assert found.thresholds == THRESHOLDS and found.voxel_threshold == VOXEL_THRESHOLD
+    assert found.score_of(found.scored[1]) == pytest.approx(low + 2 * (high - low))
+    assert found.score_of(found.scored[0]) == found.scored[0].sidecar["score"]

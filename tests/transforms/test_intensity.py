@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,20 @@ def test_the_percentile_of_the_brain_alone_becomes_one():
     found = NormaliseIntensity(percentile=90)(item_of(image, mask))["image"][0].numpy()
     assert found[:5] == pytest.approx(image[:5] / np.percentile(np.arange(1, 501), 90), rel=1e-5)
     assert (found[5:] == 0).all()
+
+
+@pytest.mark.parametrize("modality", ["T2w", "FLAIR"])
+def test_where_fluid_or_lesions_are_brightest_the_median_is_the_scale(modality: str):
+    image = np.arange(1, 1001, dtype=float).reshape(10, 10, 10)
+    item = item_of(image, np.ones(image.shape, bool))
+    subject = item["case"].subject
+    item["case"] = replace(item["case"], subject=replace(subject, images={modality: subject.reference}))
+    found = NormaliseIntensity()(item)["image"][0].numpy()
+    assert np.median(found) == pytest.approx(0.4)
+    assert found.max() == pytest.approx(0.8, abs=0.01)
+    image[image > 900] *= 30  # a lesion changes nothing elsewhere
+    item["image"] = torch.from_numpy(image[None].astype(np.float32))
+    assert NormaliseIntensity()(item)["image"][0].numpy()[image <= 900] == pytest.approx(found[image <= 900])
 
 
 def test_values_end_at_zero_and_at_the_ceiling():
