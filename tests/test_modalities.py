@@ -157,3 +157,9 @@ def test_a_bundle_that_was_trained_for_it_goes_on_without_a_modality(bundle: Pat
     kept = json.loads((tmp_path / "b" / "models" / "calibration.json").read_text())
     assert partial["voxel_threshold"] == kept["partial"]["T1w"]["voxel_threshold"] != kept["voxel_threshold"]
     assert complete["voxel_threshold"] == kept["voxel_threshold"]
+    words = ("detect", tmp_path / "in" / "sub-50_T1w.nii.gz", "--bundle", tmp_path / "b", "--modalities")
+    mri3d(*words, "T1w", "-o", tmp_path / "alone")
+    (found,) = read_results(tmp_path / "alone" / "results.csv")
+    assert found["subject"] == "sub-50_T1w" and found["status"] == "ok"
+    told = mri3d(*words, "T2w,T1w", "-o", tmp_path / "turned", exit_code=2).output
+    assert "expected T1w,T2w or T1w, which the bundle is trained and calibrated for, found T2w,T1w" in told

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mri3d.errors import UsageError
-from mri3d.recipe import literal
+from mri3d.recipe import config_of, literal
+from mri3d.scoring.modality_sets import modality_sets
 from mri3d.workflow import open_workflow, plain_errors, set_device
 
 
@@ -42,7 +43,7 @@ def detect(
         output: where the results go.
         device: see :func:`mri3d.workflow.pick_device`.
         overrides: keys of the bundle's ``inference.yaml`` to new values, such as ``existing`` and ``mask``.
-        modalities: what the caller takes the channels to be; the bundle's own when left out.
+        modalities: what is taken of each subject; all of the bundle's when left out.
 
     Returns:
         What became of them.
@@ -52,16 +53,11 @@ def detect(
             there already.
         BundleError: the bundle's parts do not belong together.
     """
-    workflow = open_workflow(
-        root,
-        "inference",
-        {**overrides, **set_device(device), "dataset_dir": literal(source), "output_dir": literal(output)},
-    )
-    own = workflow.parser.get_parsed_content("modalities")
-    if modalities is not None and list(modalities) != own:
-        expected, found = (",".join(names) for names in (own, modalities))
-        wanted = f"{expected}, which the bundle is trained and calibrated for"
-        raise UsageError("--modalities", wanted, found, "Leave it out")
+    config = config_of(root, "inference")
+    own = list(config["modalities"])
+    places = {"dataset_dir": literal(source), "output_dir": literal(output)}
+    given = {} if modalities is None else {"given": _taken(modalities, own, config["missing_modalities"])}
+    workflow = open_workflow(root, "inference", {**overrides, **set_device(device), **places, **given})
     if len(own) == 1 and overrides.get("per_modality", "no") != "no":
         expected, remedy = "a bundle of several modalities", "Leave it out: all its maps are of that one"
         raise UsageError("--per-modality or --native", expected, f"one of {own[0]}", remedy)
@@ -70,6 +66,19 @@ def detect(
     rows = workflow.parser.get_parsed_content("output").ordered
     failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
     return Summary(_in_words(rows), failures)
+
+
+def _taken(modalities: Sequence[str], own: Sequence[str], missing: bool) -> list[str]:
+    """What is taken of each subject.
+
+    Raises:
+        UsageError: the bundle is not calibrated for that.
+    """
+    sets = modality_sets(own, missing)
+    if tuple(modalities) not in sets:
+        wanted = f"{' or '.join(map(','.join, sets))}, which the bundle is trained and calibrated for"
+        raise UsageError("--modalities", wanted, ",".join(modalities), "Leave it out")
+    return list(modalities)
 
 
 def _in_words(rows: Sequence[Mapping[str, Any]]) -> str:

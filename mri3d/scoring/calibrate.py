@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -187,6 +187,7 @@ class Calibrator:
             voxel_threshold=tail[str(self.voxel_quantile)],
             voxel_quantile=self.voxel_quantile,
             voxel_tail=tail,
+            typical=dict(zip(self.sets[0], map(float, found.typical), strict=False)),
             sha256=digests,
         )
 
@@ -197,8 +198,8 @@ class Calibrator:
         everyone = [scan for scans in people for scan in scans if not scan.given]
         sums = ResidualSums.of([scan.values for scan in everyone], [scan.mask for scan in everyone])
         channels = range(len(everyone[0].mask)) if len(everyone[0].mask) > 1 else ()
-        of_sets: list[list[list[FloatArray]]] = [[] for _ in self.sets]
-        alone: list[list[list[FloatArray]]] = [[] for _ in channels]
+        of_sets: list[list[list[Departed]]] = [[] for _ in self.sets]
+        alone: list[list[list[Departed]]] = [[] for _ in channels]
         for scans in people:
             complete = [scan for scan in scans if not scan.given]
             others = sums
@@ -216,19 +217,28 @@ class Calibrator:
         tails = Tails(found[self.sets[0]].tail(), tuple(Departures(each).tail() for each in alone), partial)
         return replace(sums.normative(self.grid, self.scorer.standardise), tails=tails), found
 
-    def _departures(self, scan: HealthyResidual, normative: Normative) -> FloatArray:
-        return self.scorer.departure(scan.values, scan.mask, normative)[scan.brain]
+    def _departures(self, scan: HealthyResidual, normative: Normative) -> Departed:
+        voxels = self.scorer.departure(scan.values, scan.mask, normative)[scan.brain]
+        return Departed(voxels, self.scorer.typical(scan.values, scan.mask, normative))
+
+
+class Departed(NamedTuple):
+    """How far a scan departs: (N,) at its brain voxels, and (C,) half of each modality's voxels at least."""
+
+    voxels: FloatArray
+    typical: FloatArray
 
 
 class Departures:
-    """How far healthy brain voxels depart by the statistics of all other people.
+    """How far healthy scans depart by the statistics of all other people.
 
     Args:
-        people: for each person the departures (N,) of each of their scans; who has none is left out.
+        people: for each person each of their scans; who has none is left out.
     """
 
-    def __init__(self, people: Sequence[Sequence[FloatArray]]) -> None:
-        self.people = [scans for scans in people if scans]
+    def __init__(self, people: Sequence[Sequence[Departed]]) -> None:
+        self.people = [[scan.voxels for scan in scans] for scans in people if scans]
+        self.typical = np.max([scan.typical for scans in people for scan in scans], axis=0)
         self.counts = TailCounts.of([np.concatenate(scans) for scans in self.people])
 
     def tail(self) -> Tail | None:

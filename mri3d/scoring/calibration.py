@@ -22,6 +22,9 @@ WIDE = 0.1
 with ``brain_t1``: at most 0.031 in 25 healthy heads of the same scanner, 0.08 where a strong lesion of 7 ml shines into
 its surroundings, 0.06 to 0.19 in four scans of other scanners."""
 
+FAR = 1.5
+"""Times the most that half of a healthy person's voxels departed, from which a modality as a whole is in doubt."""
+
 STEPS = (1, DECISIVE)
 """The k of the thresholds mean + k std."""
 
@@ -38,6 +41,8 @@ class Calibration:
         voxel_tail: share of their brain voxels to the z that it stays below, for some large shares.
         slices: mean and standard deviation of the scores of a slice of the model grid, by its index; empty where slices
             are not judged.
+        typical: modality to the most that half of a healthy person's voxels departed at least
+            (:meth:`mri3d.scoring.scorer.Scorer.typical`).
         partial: the same for subjects that lack modalities, by the name of the set they have.
     """
 
@@ -47,6 +52,7 @@ class Calibration:
     sha256: Mapping[str, str] = field(default_factory=dict)
     voxel_tail: Mapping[str, float] = field(default_factory=dict)
     slices: Slices = field(default_factory=dict)
+    typical: Mapping[str, float] = field(default_factory=dict)
     partial: Mapping[str, Calibration] = field(default_factory=dict)
 
     def given(self, modalities: Sequence[str]) -> Calibration:
@@ -59,20 +65,27 @@ class Calibration:
         mean, std = float(np.mean(self.scores)), float(np.std(self.scores, ddof=1))
         return {f"mean+{k}std": mean + k * std for k in STEPS}
 
-    def doubts(self, inside: FloatArray) -> tuple[str, ...]:
+    def doubts(self, inside: FloatArray, typical: Mapping[str, float] | None = None) -> tuple[str, ...]:
         """What a user should know of a scan that departs nearly everywhere.
 
         Args:
             inside: (N,) z of its brain voxels.
+            typical: what half of them depart at least, by modality.
         """
         level = self.voxel_tail.get("0.99")
         share = 0.0 if level is None else float(np.mean(inside > level))
-        if share <= WIDE:
-            return ()
-        return (
+        words = [
             f"{100 * share:.0f}% of the brain depart as only 1% of a healthy brain does: unless a lesion is as large, "
-            "the scan is unlike those of the calibration (scanner, preprocessing); see mri3d calibrate.",
-        )
+            "the scan is unlike those of the calibration (scanner, preprocessing); see mri3d calibrate."
+        ][: share > WIDE]
+        for modality, median in (typical or {}).items():
+            times = median / self.typical[modality] if self.typical.get(modality) else 0.0
+            if times > FAR:
+                words.append(
+                    f"{modality} departs throughout the brain, {times:.1f} times as far as in any healthy subject of "
+                    "the calibration: its contrast, noise or resolution is another; see mri3d calibrate."
+                )
+        return tuple(words)
 
     def judge(self, value: float) -> Score:
         """The decision on a score.
@@ -116,6 +129,7 @@ class Calibration:
             dict(raw["sha256"]),
             {share: float(z) for share, z in raw["voxel_tail"].items()},
             {index: (float(mean), float(std)) for index, (mean, std) in raw.get("slices", {}).items()},
+            {name: float(median) for name, median in raw.get("typical", {}).items()},
             {name: cls._of(other) for name, other in raw.get("partial", {}).items()},
         )
         numbers = (*calibration.scores, calibration.voxel_threshold)

@@ -32,6 +32,8 @@ class Scorer:
         standardise: by the mean and spread of healthy residuals at each ``voxel``, or by their spread over the whole
             ``brain``, which only gives the residual a scale.
         direction: what counts as abnormal: voxels that are ``bright``, ``dark``, or ``both``, against what is expected.
+        own_scale: measure a modality's departures by what half of the brain's voxels depart at least, as a scan of
+            another scanner departs everywhere; a lesion may fill half of the brain before it counts as usual.
     """
 
     measure: Literal["difference", "ssim"] = "difference"
@@ -39,6 +41,7 @@ class Scorer:
     top_share: float = 0.0003
     standardise: Literal["voxel", "brain"] = "voxel"
     direction: Literal["both", "bright", "dark"] = "both"
+    own_scale: bool = False
 
     def __post_init__(self) -> None:
         for name, known in KNOWN.items():
@@ -71,10 +74,22 @@ class Scorer:
         :meth:`Normative.zscore` makes it a z-map.
         """
         signed = normative.standardise(residual, mask)
+        if self.own_scale:
+            typical = np.maximum(self.typical(residual, mask, normative), np.float32(1e-3))
+            signed = np.asarray(signed / typical[:, None, None, None], dtype=np.float32)
         if self.direction == "both":
             return normative.distance(signed, mask)
         each = np.maximum(signed if self.direction == "bright" else -signed, 0)
         return np.asarray(np.sqrt((each**2).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)), dtype=np.float32)
+
+    def typical(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
+        """(C,) what half of the voxels that a modality shows depart at least, in healthy standard deviations.
+
+        0 for a modality that shows nothing. A scan unlike the healthy ones as a whole has more of it than they.
+        """
+        size = np.abs(normative.standardise(residual, mask))
+        medians = [np.median(own[inside]) if inside.any() else 0.0 for own, inside in zip(size, mask, strict=True)]
+        return np.array(medians, dtype=np.float32)
 
     def value(self, inside: FloatArray) -> float:
         """The subject's score: the mean of the largest ``top_share`` of the departures at the voxels of the brain.

@@ -32,11 +32,15 @@ class ScoreResidual(Stage):
     def apply(self, item: Item) -> Item:
         """Set ``error``, ``zscore`` and, if kept, ``recon`` (1, *grid.shape), and ``score`` (float).
 
-        And ``model_zscore``, the z-map as an array that stays on the model grid.
+        And ``model_zscore``, the z-map as an array that stays on the model grid, and ``typical``, what half of the
+        voxels depart at least, by modality.
         """
         image, pred, mask = (torch.as_tensor(item[key]).cpu().numpy() for key in ("image", "pred", "mask"))
         normative = None if self.normative is None else self.normative.given(tuple(item["case"].subject.images))
         error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, normative)
+        if normative is not None:
+            typical = self.scorer.typical(self.scorer.residual(image, pred, mask), mask, normative)
+            item["typical"] = dict(zip(item["case"].channels, map(float, typical), strict=True))
         item["error"] = torch.from_numpy(error)[None]
         item["zscore"] = None if zscore is None else torch.from_numpy(zscore)[None]
         item["model_zscore"] = zscore
@@ -95,7 +99,7 @@ class Decide(Stage):
             anomaly, components = find_components(
                 item["zscore"], case.volume.grid, calibration.voxel_threshold, self.min_ml
             )
-            warnings += calibration.doubts(item["zscore"][case.brain.mask])
+            warnings += calibration.doubts(item["zscore"][case.brain.mask], item.get("typical"))
         image, pred, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("image", "pred", "mask"))
         item["detection"] = Detection(
             subject=case.subject,

@@ -100,3 +100,11 @@ def test_without_a_calibration_there_is_a_number_and_nothing_else():
     assert (score.value, score.decision) == (3.5, "uncalibrated")
     assert score.threshold is score.p_value is score.p_resolution is None
     assert score.thresholds == {}
+
+
+def test_a_modality_that_departs_throughout_is_named():
+    known = Calibration(SCORES, 4.0, 0.999, typical={"T1w": 0.6, "FLAIR": 0.5})
+    assert known.doubts(np.zeros(10), {"T1w": 0.7, "FLAIR": 0.6}) == ()
+    (words,) = known.doubts(np.zeros(10), {"T1w": 0.7, "FLAIR": 1.2})
+    assert words.startswith("FLAIR departs throughout the brain, 2.4 times as far as in any healthy subject")
+    assert Calibration(SCORES, 4.0, 0.999).doubts(np.zeros(10), {"T1w": 9.0}) == ()

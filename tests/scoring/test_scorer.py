@@ -120,3 +120,17 @@ def test_of_several_modalities_those_that_show_a_voxel_count():
     assert zscore[:5] == pytest.approx(np.abs(z[0, :5]), abs=1e-6)
     assert zscore[5:] == pytest.approx(np.sqrt((z[0, 5:] ** 2 + z[1, 5:] ** 2) / 2), abs=1e-6)
     assert error[5:] == pytest.approx((np.abs(z[0, 5:]) + np.abs(z[1, 5:])) / 2, abs=1e-6)
+
+
+def test_by_its_own_scale_a_scan_that_departs_everywhere_is_not_anomalous_everywhere():
+    rng = np.random.default_rng(0)
+    image = np.where(ALL, rng.normal(size=ALL.shape), 0).astype(np.float32)
+    image[0, 3, 3, 3] = 20
+    normative = Normative(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), GRID)
+    nothing, plain, own = np.zeros_like(image), Scorer(smoothing=0.0), Scorer(smoothing=0.0, own_scale=True)
+    _, once, _ = own.of_subject(image, nothing, ALL, normative)
+    _, thrice, _ = own.of_subject(3 * image, nothing, ALL, normative)
+    assert thrice == pytest.approx(once, rel=1e-4)
+    assert np.median(thrice[ALL[0]]) == pytest.approx(1, rel=1e-4) and thrice[3, 3, 3] > 20
+    assert plain.typical(3 * image, ALL, normative) == pytest.approx(3 * 0.6745, rel=0.1)
+    assert plain.typical(image, np.zeros_like(ALL), normative) == 0
