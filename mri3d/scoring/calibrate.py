@@ -223,7 +223,7 @@ class Calibrator:
 
 
 class Departed(NamedTuple):
-    """How far a scan departs: (N,) at its brain voxels, and (C,) half of each modality's voxels at least."""
+    """How far a scan departs: (N,) at its brain voxels, and (C,) what is usual within each modality."""
 
     voxels: FloatArray
     typical: FloatArray

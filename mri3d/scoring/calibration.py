@@ -23,7 +23,7 @@ with ``brain_t1``: at most 0.031 in 25 healthy heads of the same scanner, 0.08 w
 its surroundings, 0.06 to 0.19 in four scans of other scanners."""
 
 FAR = 1.5
-"""Times the most that half of a healthy person's voxels departed, from which a modality as a whole is in doubt."""
+"""Times the largest departure that is usual within a healthy scan, from which a modality as a whole is in doubt."""
 
 STEPS = (1, DECISIVE)
 """The k of the thresholds mean + k std."""
@@ -41,7 +41,7 @@ class Calibration:
         voxel_tail: share of their brain voxels to the z that it stays below, for some large shares.
         slices: mean and standard deviation of the scores of a slice of the model grid, by its index; empty where slices
             are not judged.
-        typical: modality to the most that half of a healthy person's voxels departed at least
+        typical: modality to the largest departure that is usual within a healthy scan
             (:meth:`mri3d.scoring.scorer.Scorer.typical`).
         partial: the same for subjects that lack modalities, by the name of the set they have.
     """
@@ -70,7 +70,7 @@ class Calibration:
 
         Args:
             inside: (N,) z of its brain voxels.
-            typical: what half of them depart at least, by modality.
+            typical: the departure that is usual within the scan, by modality.
         """
         level = self.voxel_tail.get("0.99")
         share = 0.0 if level is None else float(np.mean(inside > level))
@@ -78,8 +78,8 @@ class Calibration:
             f"{100 * share:.0f}% of the brain depart as only 1% of a healthy brain does: unless a lesion is as large, "
             "the scan is unlike those of the calibration (scanner, preprocessing); see mri3d calibrate."
         ][: share > WIDE]
-        for modality, median in (typical or {}).items():
-            times = median / self.typical[modality] if self.typical.get(modality) else 0.0
+        for modality, usual in (typical or {}).items():
+            times = usual / self.typical[modality] if self.typical.get(modality) else 0.0
             if times > FAR:
                 words.append(
                     f"{modality} departs throughout the brain, {times:.1f} times as far as in any healthy subject of "
@@ -129,7 +129,7 @@ class Calibration:
             dict(raw["sha256"]),
             {share: float(z) for share, z in raw["voxel_tail"].items()},
             {index: (float(mean), float(std)) for index, (mean, std) in raw.get("slices", {}).items()},
-            {name: float(median) for name, median in raw.get("typical", {}).items()},
+            {name: float(usual) for name, usual in raw.get("typical", {}).items()},
             {name: cls._of(other) for name, other in raw.get("partial", {}).items()},
         )
         numbers = (*calibration.scores, calibration.voxel_threshold)

@@ -13,6 +13,10 @@ from mri3d.scoring.normative import Normative
 from mri3d.scoring.residual import difference, dissimilarity, smooth
 from mri3d.volumes.volume import BoolArray, FloatArray
 
+MOST = 0.9
+"""Share of a brain's voxels that are its own measure: a lesion is smaller than the rest, and on validation subjects of
+``brain_t1`` measuring by it found more than by the median (AP 0.38 against 0.36; 0.31 without a measure)."""
+
 KNOWN = {
     "measure": ("difference", "ssim"),
     "standardise": ("voxel", "brain"),
@@ -32,8 +36,8 @@ class Scorer:
         standardise: by the mean and spread of healthy residuals at each ``voxel``, or by their spread over the whole
             ``brain``, which only gives the residual a scale.
         direction: what counts as abnormal: voxels that are ``bright``, ``dark``, or ``both``, against what is expected.
-        own_scale: measure a modality's departures by what half of the brain's voxels depart at least, as a scan of
-            another scanner departs everywhere; a lesion may fill half of the brain before it counts as usual.
+        own_scale: measure a modality's departures by what is usual in this very scan (:meth:`typical`), since people
+            and scanners differ in how well a whole brain is reconstructed.
     """
 
     measure: Literal["difference", "ssim"] = "difference"
@@ -83,13 +87,13 @@ class Scorer:
         return np.asarray(np.sqrt((each**2).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)), dtype=np.float32)
 
     def typical(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
-        """(C,) what half of the voxels that a modality shows depart at least, in healthy standard deviations.
+        """(C,) the departure that most voxels of a modality stay below (:data:`MOST`), in healthy standard deviations.
 
         0 for a modality that shows nothing. A scan unlike the healthy ones as a whole has more of it than they.
         """
         size = np.abs(normative.standardise(residual, mask))
-        medians = [np.median(own[inside]) if inside.any() else 0.0 for own, inside in zip(size, mask, strict=True)]
-        return np.array(medians, dtype=np.float32)
+        each = [np.quantile(own[inside], MOST) if inside.any() else 0.0 for own, inside in zip(size, mask, strict=True)]
+        return np.array(each, dtype=np.float32)
 
     def value(self, inside: FloatArray) -> float:
         """The subject's score: the mean of the largest ``top_share`` of the departures at the voxels of the brain.

@@ -32,8 +32,8 @@ class ScoreResidual(Stage):
     def apply(self, item: Item) -> Item:
         """Set ``error``, ``zscore`` and, if kept, ``recon`` (1, *grid.shape), and ``score`` (float).
 
-        And ``model_zscore``, the z-map as an array that stays on the model grid, and ``typical``, what half of the
-        voxels depart at least, by modality.
+        And ``model_zscore``, the z-map as an array that stays on the model grid, and ``typical``, the
+        departure that is usual within the scan, by modality.
         """
         image, pred, mask = (torch.as_tensor(item[key]).cpu().numpy() for key in ("image", "pred", "mask"))
         normative = None if self.normative is None else self.normative.given(tuple(item["case"].subject.images))
