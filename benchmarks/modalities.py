@@ -34,7 +34,6 @@ from mri3d.evaluation import cohort
 from mri3d.recipe import config_of
 from mri3d.reporting.subject_figure import draw_subject
 from mri3d.reporting.subject_files import template_on
-from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.detection import Detection
 from mri3d.scoring.modality_sets import ModalitySet, modality_sets, set_name
 from mri3d.transforms.case import Case, Item
@@ -76,24 +75,26 @@ class Comparison:
     """
 
     def __init__(self, bundle: Path) -> None:
+        config = config_of(bundle)
+        if "FLAIR" not in config["modalities"] or not config["missing_modalities"]:
+            raise SystemExit(f"{bundle.name} is no bundle of FLAIR and others that goes on without some of them")
         self.detector = Detector.load(bundle, "cpu", {"per_modality": "reference"})
-        self.min_ml = float(config_of(bundle)["min_ml"])
-        calibration = Calibration.load(bundle / "models" / "calibration.json")
-        assert calibration is not None
-        self.calibration = calibration
-        self.sets = tuple(reversed(modality_sets(self.detector.modalities, missing=True)))
+        self.min_ml = float(config["min_ml"])
+        self.sets = modality_sets(self.detector.modalities, missing=True)
 
     def shown(self, subject: Subject) -> tuple[BoolArray, float, dict[str, Shown]]:
         """The brain, a voxel's ml, and every method's map of a subject that has all modalities."""
         item = self.detector.preprocess(subject)
         methods = dict(zip(THRESHOLDS, map(Shown, _thresholded(item["case"])), strict=True))
-        for given in self.sets:
-            detection = self.detector.score(_without_others(item, given))
-            assert detection.zscore is not None
-            methods[set_name(given)] = Shown(detection.zscore, detection.voxel_threshold, detection)
-        alone = next(m.data for m in detection.modality_maps if (m.modality, m.kind) == ("FLAIR", "zscore"))
-        methods[ALONE] = Shown(alone, self.calibration.voxel_threshold)
-        return detection.brain, detection.volume.grid.voxel_ml, methods
+        complete, *partial = (self.detector.score(_without_others(item, given)) for given in self.sets)
+        alone = next(m.data for m in complete.modality_maps if (m.modality, m.kind) == ("FLAIR", "zscore"))
+        methods[ALONE] = Shown(alone, complete.voxel_threshold)
+        for detection in (*reversed(partial), complete):
+            if detection.zscore is None:
+                raise SystemExit("the bundle is not calibrated: it gives no z-maps")
+            name = set_name(tuple(detection.subject.images))
+            methods[name] = Shown(detection.zscore, detection.voxel_threshold, detection)
+        return complete.brain, complete.volume.grid.voxel_ml, methods
 
 
 def _without_others(item: Item, given: ModalitySet) -> Item:
@@ -120,7 +121,10 @@ def _thresholded(case: Case) -> tuple[FloatArray, FloatArray]:
 def healthy_people(bundle: Path, folder: Path, modalities: Sequence[str], limit: int | None) -> list[Subject]:
     """The test part of the bundle's split."""
     test = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))["test"]
-    return [subject for subject in discover(folder, modalities).subjects if subject.participant in test][:limit]
+    people = [subject for subject in discover(folder, modalities).subjects if subject.participant in test][:limit]
+    if not people:
+        raise SystemExit(f"nobody in {folder} is of the test part of {bundle.name}: train with a share for it")
+    return people
 
 
 def lesioned(folder: Path, modalities: Sequence[str]) -> Iterator[tuple[Subject, Path]]:

@@ -47,9 +47,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def find_subjects(
-    source: Path | str, modalities: Sequence[str], mask: Path | str | None = None
+    source: Path | str, modalities: Sequence[str], mask: Path | str | None = None, complete: bool = False
 ) -> tuple[Subject, ...]:
     """The subjects of an input; what is passed over is logged with its reason.
+
+    Args:
+        source: a file, folder or datalist.
+        modalities: what belongs to a subject, the reference first.
+        mask: see :func:`mri3d.volumes.discovery.discover`.
+        complete: pass over subjects that lack one, as training does.
 
     Raises:
         UsageError: nothing there.
@@ -58,7 +64,14 @@ def find_subjects(
     for reason, count in Counter(skipped.reason for skipped in found.skipped).items():
         first = next(skipped.path for skipped in found.skipped if skipped.reason == reason)
         logger.info("skipped %s%s: %s", first, f" and {count - 1} more" if count > 1 else "", reason)
-    return found.subjects
+    whole = tuple(subject for subject in found.subjects if not complete or len(subject.images) == len(modalities))
+    if len(whole) < len(found.subjects):
+        lacking = len(found.subjects) - len(whole)
+        logger.warning("%d of %d subjects lack a modality and are left out", lacking, len(found.subjects))
+    if not whole:
+        remedy = "Give such subjects, or leave modalities out"
+        raise UsageError(source, f"subjects with {', '.join(modalities)}", "none that has all of them", remedy)
+    return whole
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
 from mri3d.transforms.dataset import Guarded
 from mri3d.transforms.intensity import NormaliseIntensity
+from tests.command_line import mri3d
 
 CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "metadata.json", "recipe.json", "logging.conf")
 MACHINE_PATH = re.compile(r"(?<![\w.$@/])(/(home|root|work|tmp|Users|mnt|data|var|opt)/|[A-Z]:\\)")
@@ -245,8 +246,9 @@ def test_a_bundle_is_found_by_its_folder_from_anywhere(bundle: Path, monkeypatch
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_a_shipped_bundle_is_found_by_its_name(name: str):
+def test_a_shipped_bundle_is_found_by_its_name_and_whole(name: str):
     assert find_bundle(name) == (bundles_dir() / name).resolve()
+    assert "made with these weights and settings" in mri3d("bundle", "verify", name).output
 
 
 def test_what_is_no_bundle_is_refused_with_those_that_are_shipped(tmp_path: Path):

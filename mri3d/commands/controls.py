@@ -27,6 +27,7 @@ from mri3d.volumes.participants import read_ages
 from mri3d.workflow import find_subjects, plain_errors
 
 RESIDUALS = "residuals.npz"
+RESIDUAL_FIELDS = ("participants", "values", "masks", "given")
 """What a fold's network leaves unexplained of the fold; while it stands, the fold is done."""
 
 
@@ -85,7 +86,8 @@ def _check_people(source: Path, bundle: Path) -> None:
     Raises:
         UsageError: too few.
     """
-    people = sorted({subject.participant for subject in find_subjects(source, recipes.modalities_of(bundle))})
+    subjects = find_subjects(source, recipes.modalities_of(bundle), complete=True)
+    people = sorted({subject.participant for subject in subjects})
     if len(people) < MIN_SUBJECTS:
         expected = f"at least {MIN_SUBJECTS} people"
         raise UsageError(source, expected, str(len(people)), "Give healthy volumes of more people")
@@ -166,7 +168,8 @@ def _out_of_fold(
 ) -> list[HealthyResidual]:
     """The residuals of the split's calibration part under a network trained on the others; kept for a restart."""
     # the names of cache files tell images and preprocessing apart
-    made_of, mark = {"split": split.as_dict(), "files": sorted(files)}, folder / "made_of.json"
+    made_of = {"split": split.as_dict(), "files": sorted(files), "fields": list(RESIDUAL_FIELDS)}
+    mark = folder / "made_of.json"
     if folder.exists() and (not mark.exists() or json.loads(mark.read_text(encoding="utf-8")) != made_of):
         shutil.rmtree(folder)
     if not (folder / RESIDUALS).exists():
@@ -204,15 +207,15 @@ def _save(residuals: Sequence[HealthyResidual], path: Path) -> None:
 def _load(path: Path) -> list[HealthyResidual]:
     with np.load(path) as kept:
         return [
-            HealthyResidual(str(person), values, mask, tuple(str(given).split("+")) if given else ())
-            for person, values, mask, given in zip(*(kept[name] for name in kept.files), strict=True)
+            HealthyResidual(str(person), values, mask, tuple(str(given).split("+")))
+            for person, values, mask, given in zip(*(kept[name] for name in RESIDUAL_FIELDS), strict=True)
         ]
 
 
 def _write_controls(
     root: Path, residuals: Sequence[HealthyResidual], calibration: Calibration, folds: Sequence[Sequence[str]]
 ) -> None:
-    people = list(dict.fromkeys(residual.participant for residual in residuals if not residual.given))
+    people = list(dict.fromkeys(residual.participant for residual in residuals))
     controls = []
     for person, score in zip(people, calibration.scores, strict=True):
         judged = calibration.without(score).judge(score)

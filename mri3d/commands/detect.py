@@ -56,7 +56,8 @@ def detect(
     config = config_of(root, "inference")
     own = list(config["modalities"])
     places = {"dataset_dir": literal(source), "output_dir": literal(output)}
-    given = {} if modalities is None else {"given": _taken(modalities, own, config["missing_modalities"])}
+    taken = own if modalities is None else _taken(modalities, own, config.get("missing_modalities", False))
+    given = {} if taken == own else {"given": taken}
     workflow = open_workflow(root, "inference", {**overrides, **set_device(device), **places, **given})
     if len(own) == 1 and overrides.get("per_modality", "no") != "no":
         expected, remedy = "a bundle of several modalities", "Leave it out: all its maps are of that one"

@@ -145,6 +145,7 @@ def measure(results: Results, truths: Mapping[str, Truth]) -> Measured:
 
 def _measure(result: Result, results: Results, truth: Truth) -> Scan:
     scores, brain, grid = result.read_maps()
+    scores = scores * results.map_scale_of(result)
     lesions = None if truth.mask is None else read_mask(truth.mask, grid)
     abnormal = bool(truth.abnormal if lesions is None else lesions.any())
     if truth.abnormal is not None and abnormal != truth.abnormal:

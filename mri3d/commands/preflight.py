@@ -80,7 +80,7 @@ def check(task: Training, config: Mapping[str, Any]) -> None:
     """
     check_settings(config)
     modalities = config["modalities"]
-    people = [subject.participant for subject in find_subjects(task.source, modalities)]
+    people = [subject.participant for subject in find_subjects(task.source, modalities, complete=True)]
     shares, seed, ages = config["training"]["shares"], config["seed"], read_ages(task.source)
     check_people(people, shares, seed, ages, MIN_SUBJECTS, task.folds)
     _check_members(task, config, people)

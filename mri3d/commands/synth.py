@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from mri3d.synthesis.tissue import OUTSIDE, Nomenclature, Tissue, recognise
 from mri3d.transforms.resampling import crop_to
 from mri3d.volumes.atomic import atomic_write, write_json, write_text
 from mri3d.volumes.discovery import discover
-from mri3d.volumes.naming import is_nifti, participant_of
+from mri3d.volumes.naming import ImageName, is_nifti, participant_of
 from mri3d.volumes.nifti import read_volume, write_image
 from mri3d.volumes.participants import read_ages
 
@@ -37,7 +37,7 @@ MARGIN_MM = 12.0
 
 PREFIX = "sub-syn"
 _OURS = tuple(f"{PREFIX}*/anat/{PREFIX}*_*.{ending}" for ending in ("nii", "nii.gz", "json"))
-_SIMULATED = "Simulated from a label map; no person was scanned."
+_SIMULATED = "Simulated from a label map."
 _COPIED = "A real scan, of the person whose label map the simulated ones beside it are made of."
 
 
@@ -52,8 +52,8 @@ class Plan:
         spacing: of isotropic voxels and within thick slices, in mm.
         thick: whether T2w and FLAIR have slices of 3 to 5 mm.
         stripped: 0 outside the brain.
-        beside: a folder of scans of the labelled people. Each label map then makes one subject, of that person's shape
-            and age, and the person's own scans come beside what is simulated.
+        beside: a folder of T1w of the labelled people. Each label map then makes one subject, of that person's shape
+            and age, and the person's own T1w comes beside what is simulated.
     """
 
     modalities: tuple[str, ...] = ("T1w", "T2w", "FLAIR")
@@ -132,7 +132,8 @@ def synth(source: Path, output: Path, plan: Plan, overwrite: bool = False) -> tu
                 continue
             _write(item, person, plan, output)
             origin = person.labels.relative_to(source).as_posix() if source.is_dir() else person.labels.name
-            rows.append((person.name, f"{item['age']:.1f}", origin, str(seed)))
+            known = plan.beside is None or person.age is not None  # else the age was drawn
+            rows.append((person.name, f"{item['age']:.1f}" if known else "n/a", origin, str(seed)))
         lines = [("participant_id", "age", "source", "seed"), *rows]
         write_text(output / PARTICIPANTS, "".join("\t".join(line) + "\n" for line in lines))
     return len(rows), failures
@@ -149,18 +150,36 @@ def find_people(source: Path, plan: Plan) -> list[Person]:
         count = plan.count or len(files)
         digits = max(3, len(str(count)))
         return [Person(f"{PREFIX}{k + 1:0{digits}}", files[k % len(files)]) for k in range(count)]
-    labels = {participant_of(path): path for path in files}
-    ages = read_ages(plan.beside)
-    people: list[Person] = []
-    for subject in discover(plan.beside).subjects:
-        who = subject.participant
-        if who in labels and f"{PREFIX}{who.removeprefix('sub-')}" not in {person.name for person in people}:
-            name = f"{PREFIX}{who.removeprefix('sub-')}"
-            people.append(Person(name, labels[who], subject.images, ages.get(who)))
+    if plan.stripped:
+        raise UsageError("--stripped", "whole heads beside real scans", "both options", "Leave one of them out")
+    labels, ages = _by_visit(files), read_ages(plan.beside)
+    images = _by_visit([subject.reference for subject in discover(plan.beside).subjects])
+    people = [
+        Person(f"{PREFIX}{visit.removeprefix('sub-').replace('_ses-', 'ses')}", labels[visit], {"T1w": image}, age)
+        for visit, image in images.items()
+        if visit in labels
+        for age in [ages.get(participant_of(image) or "")]
+    ]
     if not people:
         expected = f"scans of the people whose label maps lie in {source}"
-        raise UsageError(plan.beside, expected, "none of them", "Give both names with the same sub-XX")
+        raise UsageError(plan.beside, expected, "none of them", "Give both names with the same sub-XX and ses-YY")
     return people[: plan.count]
+
+
+def _by_visit(files: Sequence[Path]) -> dict[str, Path]:
+    """The file of each person, or of each of their sessions.
+
+    Raises:
+        UsageError: two of one visit.
+    """
+    found: dict[str, Path] = {}
+    for path in files:
+        name = ImageName.of(path)
+        visit = name.session if name.session.startswith("sub-") else participant_of(path)
+        if visit is not None and found.setdefault(visit, path) != path:
+            expected = f"one file for {visit}"
+            raise UsageError(path, expected, f"{found[visit].name} too", "Leave one of them out")
+    return found
 
 
 def find_label_maps(source: Path) -> list[Path]:
@@ -224,7 +243,7 @@ def _write(item: dict[Any, Any], person: Person, plan: Plan, output: Path) -> No
     """A subject's images with their sidecars, and its label map."""
     name = person.name
     for modality, source in person.images.items():
-        path = output / name / "anat" / f"{name}_{modality}.nii{'.gz' if source.suffix == '.gz' else ''}"
+        path = output / name / "anat" / f"{name}_{modality}.nii{'.gz' if source.suffix.lower() == '.gz' else ''}"
         with atomic_write(path) as temporary:
             shutil.copyfile(source, temporary)
         write_json(output / name / "anat" / f"{name}_{modality}.json", {"Simulated": False, "ImageComments": _COPIED})

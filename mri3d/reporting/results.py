@@ -108,6 +108,11 @@ class Results:
         (low, high), (lowest, highest) = (sorted(each.values()) for each in (own, common))
         return float(lowest + (score - low) * (highest - lowest) / (high - low))
 
+    def map_scale_of(self, result: Result) -> float:
+        """What brings the voxel threshold of a subject's z-map to :attr:`voxel_threshold`: a few percent."""
+        own, common = result.sidecar["voxel_threshold"], self.voxel_threshold
+        return 1.0 if own is None or common is None else float(common / own)
+
     @property
     def _fullest(self) -> Mapping[str, Any]:
         """What is said of a subject that has the most modalities."""

@@ -19,7 +19,7 @@ from mri3d.scoring.modality_sets import ModalitySet, set_name
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import healthy_slices, slice_scores
-from mri3d.scoring.tail import Tail, TailCounts, Tails
+from mri3d.scoring.tail import TailCounts, Tails
 from mri3d.transforms.case import Item
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -54,18 +54,18 @@ class HealthyResidual:
         participant: whom it shows.
         values: (C, X, Y, Z) smoothed residual, a channel a modality, 0 outside ``mask``.
         mask: (C, X, Y, Z) the brain as far as each modality shows it.
-        given: the modalities that the network was given, where others of the scan were withheld.
+        given: the modalities that the network was given; others of the scan were withheld.
     """
 
     participant: str
     values: FloatArray
     mask: BoolArray
-    given: ModalitySet = ()
+    given: ModalitySet
 
     def alone(self, channel: int) -> HealthyResidual:
         """That of one modality."""
         own = slice(channel, channel + 1)
-        return HealthyResidual(self.participant, self.values[own], self.mask[own])
+        return replace(self, values=self.values[own], mask=self.mask[own])
 
     @property
     def brain(self) -> BoolArray:
@@ -126,25 +126,20 @@ class Calibrator:
 
     @torch.no_grad()
     def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:
-        """What the network leaves unexplained of healthy scans, once for each of the sets that a scan has.
+        """What the network leaves unexplained of healthy scans, once for each of the sets.
 
         For the arguments see :meth:`run`.
         """
         self.network.eval()
-        found = []
-        for item in tqdm(items, desc="calibrate", unit="subject"):
-            had = item["mask"].flatten(1).any(dim=1)
-            for given in self.sets:
-                kept = torch.tensor([name in given for name in self.sets[0]])
-                if not (kept & ~had).any():
-                    found.append(self._residual(item, given, kept[:, None, None, None]))
-        return found
+        progress = tqdm(items, desc="calibrate", unit="subject")
+        return [self._residual(item, given) for item in progress for given in self.sets]
 
-    def _residual(self, item: Item, given: ModalitySet, kept: torch.Tensor) -> HealthyResidual:
+    def _residual(self, item: Item, given: ModalitySet) -> HealthyResidual:
+        kept = torch.tensor([name in given for name in self.sets[0]])[:, None, None, None]
         image, mask = item["image"] * kept, np.asarray(item["mask"] & kept)
         reconstruction = self.inferer(image.to(self.device)[None], self.network)[0].float().cpu().numpy()
         residual = self.scorer.residual(image.numpy(), reconstruction, mask)
-        return HealthyResidual(item["participant"], residual, mask, () if given == self.sets[0] else given)
+        return HealthyResidual(item["participant"], residual, mask, given)
 
     def calibrate(
         self, residuals: Sequence[HealthyResidual], root: Path | str, preprocessing: Guarded
@@ -153,33 +148,31 @@ class Calibrator:
         people: dict[str, list[HealthyResidual]] = {}
         for residual in residuals:
             people.setdefault(residual.participant, []).append(residual)
-        complete = {residual.participant for residual in residuals if not residual.given}
-        if len(complete) < MIN_SUBJECTS:
-            lacking = f", and {len(people) - len(complete)} that lack a modality" if len(people) > len(complete) else ""
-            expected, found = f"at least {MIN_SUBJECTS} calibration subjects", f"{len(complete)}{lacking}"
-            raise UsageError(root, expected, found, "Give healthy volumes of more people")
-        if len(complete) < FEW:
+        if len(people) < MIN_SUBJECTS:
+            expected = f"at least {MIN_SUBJECTS} calibration subjects"
+            raise UsageError(root, expected, str(len(people)), "Give healthy volumes of more people")
+        if len(people) < FEW:
             logger.warning(
                 "%d people calibrate %s: its thresholds are uncertain, one unusual control shifts them, and no p-value "
-                "can be below %.2g; %d or more are worth having", len(complete), root, 1 / (len(complete) + 1), FEW,
+                "can be below %.2g; %d or more are worth having", len(people), root, 1 / (len(people) + 1), FEW,
             )  # fmt: skip
         normative, departures = self._leave_one_out(list(people.values()))
         models = Path(root) / "models"
         normative.save(models)
         digests = self.hashes(Path(root), preprocessing, self.scorer)
-        of_sets = {given: self._calibration(normative.given(given), departures[given], digests) for given in self.sets}
+        of_sets = {given: self._calibration(departures[given], digests) for given in self.sets}
         calibration = of_sets.pop(self.sets[0])
         if self.slicewise:
-            zscores = departures[self.sets[0]].zscores(normative)
-            scans = [[scan for scan in people[person] if not scan.given] for person in people if person in complete]
+            zscores = departures[self.sets[0]].zscores()
+            scans = [[scan for scan in scans if scan.given == self.sets[0]] for scans in people.values()]
             calibration = replace(calibration, slices=healthy_slices(_of_slices(zscores, scans), MIN_SUBJECTS))
         calibration = replace(calibration, partial={set_name(given): each for given, each in of_sets.items()})
         calibration.save(models / "calibration.json")
         return calibration
 
-    def _calibration(self, normative: Normative, found: Departures, digests: dict[str, str]) -> Calibration:
+    def _calibration(self, found: Departures, digests: dict[str, str]) -> Calibration:
         """Of the subjects that have one set of modalities."""
-        voxels = np.concatenate([z for scans in found.zscores(normative) for z in scans])
+        voxels = np.concatenate([z for scans in found.zscores() for z in scans])
         levels = sorted({*TAIL_SHARES, self.voxel_quantile})
         tail = dict(zip(map(str, levels), map(float, np.quantile(voxels, levels)), strict=True))
         return Calibration(
@@ -187,7 +180,7 @@ class Calibrator:
             voxel_threshold=tail[str(self.voxel_quantile)],
             voxel_quantile=self.voxel_quantile,
             voxel_tail=tail,
-            typical=dict(zip(self.sets[0], map(float, found.typical), strict=False)),
+            typical=dict(zip(self.sets[0], map(float, found.typical), strict=True)),
             sha256=digests,
         )
 
@@ -195,27 +188,31 @@ class Calibrator:
         self, people: Sequence[Sequence[HealthyResidual]]
     ) -> tuple[Normative, dict[ModalitySet, Departures]]:
         """The statistics of everybody, and how far each person departs by those of all others, with each set."""
-        everyone = [scan for scans in people for scan in scans if not scan.given]
+        everyone = [scan for scans in people for scan in scans if scan.given == self.sets[0]]
         sums = ResidualSums.of([scan.values for scan in everyone], [scan.mask for scan in everyone])
         channels = range(len(everyone[0].mask)) if len(everyone[0].mask) > 1 else ()
-        of_sets: list[list[list[Departed]]] = [[] for _ in self.sets]
-        alone: list[list[list[Departed]]] = [[] for _ in channels]
+        of_sets: dict[ModalitySet, list[list[Departed]]] = {given: [] for given in self.sets}
+        alone: dict[int, list[list[Departed]]] = {channel: [] for channel in channels}
         for scans in people:
-            complete = [scan for scan in scans if not scan.given]
+            complete = [scan for scan in scans if scan.given == self.sets[0]]
             others = sums
             for scan in complete:
                 others = others.without(scan.values, scan.mask)
             normative = others.normative(self.grid, self.scorer.standardise)
-            for given, departures in zip(self.sets, of_sets, strict=True):
-                own = () if given == self.sets[0] else given
-                departures.append([self._departures(scan, normative) for scan in scans if scan.given == own])
-            for channel, departures in zip(channels, alone, strict=True):
-                of_one = normative.alone(channel)
-                departures.append([self._departures(scan.alone(channel), of_one) for scan in complete])
-        found = {given: Departures(each) for given, each in zip(self.sets, of_sets, strict=True)}
-        partial = {set_name(given): each.tail() for given, each in found.items() if given != self.sets[0]}
-        tails = Tails(found[self.sets[0]].tail(), tuple(Departures(each).tail() for each in alone), partial)
-        return replace(sums.normative(self.grid, self.scorer.standardise), tails=tails), found
+            for given, of_set in of_sets.items():
+                of_set.append([self._departures(scan, normative) for scan in scans if scan.given == given])
+            for channel, of_one in alone.items():
+                own = normative.alone(channel)
+                of_one.append([self._departures(scan.alone(channel), own) for scan in complete])
+        departures = {given: Departures(each) for given, each in of_sets.items()}
+        complete_tail, *partial = (each.counts.tail() for each in departures.values())
+        names = map(set_name, self.sets[1:])
+        tails = Tails(
+            complete_tail,
+            tuple(Departures(each).counts.tail() for each in alone.values()),
+            dict(zip(names, partial, strict=True)),
+        )
+        return replace(sums.normative(self.grid, self.scorer.standardise), tails=tails), departures
 
     def _departures(self, scan: HealthyResidual, normative: Normative) -> Departed:
         voxels = self.scorer.departure(scan.values, scan.mask, normative)[scan.brain]
@@ -233,24 +230,20 @@ class Departures:
     """How far healthy scans depart by the statistics of all other people.
 
     Args:
-        people: for each person each of their scans; who has none is left out.
+        people: for each person each of their scans.
     """
 
     def __init__(self, people: Sequence[Sequence[Departed]]) -> None:
-        self.people = [[scan.voxels for scan in scans] for scans in people if scans]
+        self.people = [[scan.voxels for scan in scans] for scans in people]
         self.typical = np.max([scan.typical for scans in people for scan in scans], axis=0)
         self.counts = TailCounts.of([np.concatenate(scans) for scans in self.people])
 
-    def tail(self) -> Tail | None:
-        """How rare they are."""
-        return self.counts.tail()
-
-    def zscores(self, normative: Normative) -> list[list[FloatArray]]:
+    def zscores(self) -> list[list[FloatArray]]:
         """z of them all, each person's by the tail of all others."""
         found = []
         for scans in self.people:
-            others = replace(normative, tails=Tails(self.counts.without(np.concatenate(scans)).tail()))
-            found.append([others.zscore(scan) for scan in scans])
+            tail = self.counts.without(np.concatenate(scans)).tail()
+            found.append([scan if tail is None else tail.normal(scan) for scan in scans])
         return found
 
 

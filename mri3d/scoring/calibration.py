@@ -55,9 +55,18 @@ class Calibration:
     typical: Mapping[str, float] = field(default_factory=dict)
     partial: Mapping[str, Calibration] = field(default_factory=dict)
 
-    def given(self, modalities: Sequence[str]) -> Calibration:
-        """The calibration of a subject that has these modalities and may lack others."""
-        return self.partial.get(set_name(modalities), self)
+    def of_partial(self, modalities: Sequence[str]) -> Calibration:
+        """The calibration for a subject that has these modalities and lacks others.
+
+        Raises:
+            BundleError: there is none.
+        """
+        name = set_name(modalities)
+        if name not in self.partial:
+            expected = f"a calibration for subjects of {name} alone"
+            remedy = "Give all modalities, or train with --set missing_modalities=true"
+            raise BundleError("calibration.json", expected, "none", remedy)
+        return self.partial[name]
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -94,6 +103,8 @@ class Calibration:
         (Vovk et al. 2005); it cannot be smaller than 1 / (n + 1). It is slightly conservative, because the healthy
         scores come from the statistics of n - 1 subjects and the new one from those of all n.
         """
+        if not np.isfinite(value):
+            raise ValueError(f"a score of {value}")  # which is above no threshold, and would read as normal
         threshold = self.thresholds[f"mean+{DECISIVE}std"]
         n = len(self.scores)
         return Score(

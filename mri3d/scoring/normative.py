@@ -64,12 +64,10 @@ class Normative:
         """How far the voxels of a healthy subject depart that has all modalities; None where that is not known."""
         return self.tails.complete
 
-    def given(self, modalities: Sequence[str]) -> Normative:
-        """The statistics of a subject that has these modalities and may lack others."""
-        name = set_name(modalities)
-        if name not in self.tails.partial:
-            return self
-        return replace(self, tails=Tails(self.tails.partial[name], self.tails.alone))
+    def of_partial(self, modalities: Sequence[str]) -> Normative:
+        """The statistics for a subject that has these modalities and lacks others."""
+        tail = self.tails.partial.get(set_name(modalities))
+        return replace(self, tails=Tails(tail, self.tails.alone if len(modalities) > 1 else (tail,) * len(self.mean)))
 
     def alone(self, channel: int) -> Normative:
         """The statistics of one modality, as if there were no other."""
@@ -223,7 +221,7 @@ class ResidualSums:
     def _over_brain(self, grid: Grid) -> Normative:
         """A mean of 0 and one standard deviation for all voxels of a modality."""
         squares, count = (sums.sum(axis=(2, 3, 4), keepdims=True) for sums in (self.squares, self.count))
-        covariance = np.broadcast_to(squares / np.maximum(count, 1), self.squares.shape)
+        covariance = np.broadcast_to(squares / _pairs(np.maximum(_diagonal(count), 1)), self.squares.shape)
         std = np.maximum(np.sqrt(_diagonal(covariance)), 1e-6)
         return Normative(
             np.zeros(std.shape, np.float32), std.astype(np.float32), grid, correlation=_correlations(covariance)
@@ -241,9 +239,9 @@ class ResidualSums:
         transposed = np.swapaxes(self.total, 0, 1)
         around_mean = self.squares - first * transposed - second * self.total + self.count * first * second
         _diagonal(around_mean)[...] = np.maximum(_diagonal(around_mean), 0)
-        freedom = np.maximum(self.count - 1, 0)
-        neighbourhood = _blur(around_mean) / np.maximum(_blur(freedom), 0.1)
-        covariance = (around_mean + PRIOR_SUBJECTS * neighbourhood) / (freedom + PRIOR_SUBJECTS)
+        freedom = np.maximum(count - 1, 0)
+        neighbourhood = _blur(around_mean) / _pairs(np.maximum(_blur(freedom), 0.1))
+        covariance = (around_mean + PRIOR_SUBJECTS * neighbourhood) / _pairs(freedom + PRIOR_SUBJECTS)
         variance = _diagonal(covariance)
         floors = [
             FLOOR * np.sqrt(np.median(own[brains >= brains.max() / 2]))
@@ -259,6 +257,15 @@ def _diagonal(matrices: Array64) -> Array64:
     return cast(Array64, np.einsum("iixyz->ixyz", matrices))
 
 
+def _pairs(own: Array64) -> Array64:
+    """(C, C, X, Y, Z) of (C, X, Y, Z), what two modalities are divided by: the geometric mean of both.
+
+    So sums over the people who have both stay covariances where others have one alone, and correlations definite.
+    """
+    root = np.sqrt(own)
+    return np.asarray(root[:, None] * root[None])
+
+
 def _correlations(covariance: Array64) -> FloatArray | None:
     """(C, C, X, Y, Z) of covariances, a little drawn towards 0; None for one modality."""
     if len(covariance) == 1:
@@ -270,4 +277,4 @@ def _correlations(covariance: Array64) -> FloatArray | None:
 
 
 def _blur(array: Array64) -> Array64:
-    return np.asarray(ndimage.gaussian_filter(array, PRIOR_WIDTH, axes=(2, 3, 4)))
+    return np.asarray(ndimage.gaussian_filter(array, PRIOR_WIDTH, axes=(-3, -2, -1)))

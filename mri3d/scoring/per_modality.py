@@ -43,11 +43,15 @@ class MapModalities(Stage):
         for channel, modality in enumerate(item["case"].channels):
             own = slice(channel, channel + 1)
             if mask[own].any():
-                normative = None if self.normative is None else self.normative.alone(channel)
+                normative = None if self.normative is None else self._alone(self.normative, item["case"], channel)
                 error, zscore, _ = self.scorer.of_subject(image[own], pred[own], mask[own], normative)
                 maps = {"error": error, **({} if zscore is None else {"zscore": zscore})}
                 made += self._placed(item["case"], modality, maps, mask[channel])
         return {**item, "modality_maps": tuple(made)}
+
+    @staticmethod
+    def _alone(normative: Normative, case: Case, channel: int) -> Normative:
+        return (normative if case.complete else normative.of_partial(tuple(case.subject.images))).alone(channel)
 
     def _placed(
         self, case: Case, modality: str, maps: dict[str, FloatArray], shown: BoolArray

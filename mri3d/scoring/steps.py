@@ -36,11 +36,14 @@ class ScoreResidual(Stage):
         departure that is usual within the scan, by modality.
         """
         image, pred, mask = (torch.as_tensor(item[key]).cpu().numpy() for key in ("image", "pred", "mask"))
-        normative = None if self.normative is None else self.normative.given(tuple(item["case"].subject.images))
+        case: Case = item["case"]
+        normative = self.normative
+        if normative is not None and not case.complete:
+            normative = normative.of_partial(tuple(case.subject.images))
         error, zscore, item["score"] = self.scorer.of_subject(image, pred, mask, normative)
         if normative is not None:
             typical = self.scorer.typical(self.scorer.residual(image, pred, mask), mask, normative)
-            item["typical"] = dict(zip(item["case"].channels, map(float, typical), strict=True))
+            item["typical"] = dict(zip(case.channels, map(float, typical), strict=True))
         item["error"] = torch.from_numpy(error)[None]
         item["zscore"] = None if zscore is None else torch.from_numpy(zscore)[None]
         item["model_zscore"] = zscore
@@ -66,7 +69,8 @@ class JudgeSlices(Stage):
         if item["zscore"] is None:
             return item
         error, zscore, mask = (torch.as_tensor(item[key])[0].cpu().numpy() for key in ("error", "zscore", "mask"))
-        known = {} if self.calibration is None else self.calibration.given(tuple(item["case"].subject.images)).slices
+        calibration = _calibration_for(item["case"], self.calibration)
+        known = {} if calibration is None else calibration.slices
         item["slices"] = judge_slices(error, zscore, mask, self.grid, known)
         return item
 
@@ -92,7 +96,7 @@ class Decide(Stage):
         anomaly: BoolArray | None = None
         components: tuple[Component, ...] = ()
         warnings = case.warnings
-        calibration = None if self.calibration is None else self.calibration.given(tuple(case.subject.images))
+        calibration = _calibration_for(case, self.calibration)
         if calibration is None:
             warnings += ("The bundle has no calibration, so there is no decision and no anomaly mask.",)
         elif item["zscore"] is not None:
@@ -123,6 +127,13 @@ class Decide(Stage):
             seconds=case.seconds,
         )
         return item
+
+
+def _calibration_for(case: Case, calibration: Calibration | None) -> Calibration | None:
+    """That of subjects with the same modalities."""
+    if calibration is None or case.complete:
+        return calibration
+    return calibration.of_partial(tuple(case.subject.images))
 
 
 def _images(item: Item) -> dict[str, FloatArray]:

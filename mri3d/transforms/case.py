@@ -58,6 +58,11 @@ class Case:
         """The modality of each channel of the item's tensors, those that the subject lacks included."""
         return self.modalities or tuple(self.subject.images)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the subject has all modalities that the bundle knows."""
+        return len(self.subject.images) == len(self.channels)
+
     def spent(self, stage: str, seconds: float) -> Case:
         """The case with the time of a stage added."""
         return replace(self, seconds={**self.seconds, stage: self.seconds.get(stage, 0.0) + seconds})

@@ -20,7 +20,7 @@ from mri3d.volumes.subject import Subject
 tracebacks = logging.getLogger("mri3d.debug")
 """A logger of its own, so that ``--debug`` can show tracebacks and ``-v`` need not."""
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Raise it when a stage's result changes, so that no calibration and no cache made before is taken for it."""
 
 

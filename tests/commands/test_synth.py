@@ -228,5 +228,13 @@ def test_real_scans_come_beside_what_is_simulated_of_their_labels(tmp_path: Path
     assert len(list((tmp_path / "out").glob("sub-syn*"))) == 1
     told = run(tmp_path / "labels", "-o", tmp_path / "scans", "--beside", tmp_path / "scans", exit_code=2)
     assert "a folder that does not hold what is read" in told
+    assert "--stripped" in run(*words, "--overwrite", "--stripped", exit_code=2)
+    (tmp_path / "scans" / "participants.tsv").unlink()
+    run(*words, "--overwrite")
+    (row,) = csv.DictReader((tmp_path / "out" / "participants.tsv").open(), delimiter="\t")
+    assert row["age"] == "n/a"  # nobody knows it
+    write_nifti(tmp_path / "labels" / "again" / "sub-9_run-2_dseg.nii.gz", GRID, head, dtype=np.int16)
+    assert "one file for sub-9" in run(*words, "--overwrite", exit_code=2)
+    (tmp_path / "labels" / "again" / "sub-9_run-2_dseg.nii.gz").unlink()
     (tmp_path / "scans" / "sub-9" / "anat" / "sub-9_T1w.nii").rename(tmp_path / "scans" / "sub-12_T1w.nii")
     assert "none of them" in run(*words, "--overwrite", exit_code=2)

@@ -95,3 +95,4 @@ def test_scores_of_subjects_that_lack_a_modality_are_ranked_with_the_others(maps
     assert found.thresholds == THRESHOLDS and found.voxel_threshold == VOXEL_THRESHOLD
     assert found.score_of(found.scored[1]) == pytest.approx(low + 2 * (high - low))
     assert found.score_of(found.scored[0]) == found.scored[0].sidecar["score"]
+    assert 9 * found.map_scale_of(found.scored[1]) == pytest.approx(VOXEL_THRESHOLD)

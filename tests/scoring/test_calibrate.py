@@ -16,7 +16,7 @@ from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.scoring.calibrate import Calibrator
 from mri3d.scoring.calibration import Calibration
-from mri3d.scoring.modality_sets import modality_sets
+from mri3d.scoring.modality_sets import ModalitySet, modality_sets
 from mri3d.scoring.normative import Normative, ResidualSums
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.tail import TailCounts
@@ -42,8 +42,12 @@ def hashes(root: Path, preprocessing: Guarded, scorer: Scorer) -> dict[str, str]
     return {"statistics": str((root / "models" / "residual_std.nii.gz").stat().st_size), "scorer": str(scorer)}
 
 
-def calibrator(scorer: Scorer, quantile: float = QUANTILE) -> Calibrator:
-    return Calibrator(ExpectsNothing().train(), SimpleInferer(), scorer, GRID, torch.device("cpu"), quantile, hashes)
+def calibrator(
+    scorer: Scorer, quantile: float = QUANTILE, sets: tuple[ModalitySet, ...] = (("T1w",),)
+) -> Calibrator:
+    return Calibrator(
+        ExpectsNothing().train(), SimpleInferer(), scorer, GRID, torch.device("cpu"), quantile, hashes, sets=sets
+    )
 
 
 def healthy(n: int, seed: int) -> list[Item]:
@@ -221,7 +225,7 @@ def test_each_modality_alone_has_a_z_that_is_as_rare_as_it_says(tmp_path: Path):
         for one, other in zip(healthy(12, seed=3), healthy(12, seed=4), strict=True)
     ]
     scorer = Scorer(smoothing=0.0)
-    calibrator(scorer).run(both[:10], tmp_path, CHAIN)
+    calibrator(scorer, sets=(("T1w", "T2w"),)).run(both[:10], tmp_path, CHAIN)
     normative = Normative.load(tmp_path / "models")
     assert len(normative.tails.alone) == 2
     for channel in range(2):
@@ -241,38 +245,39 @@ def test_a_subject_that_lacks_a_modality_is_judged_by_healthy_ones_that_lack_it(
     ]
     scorer, sets = Scorer(smoothing=0.0, top_share=0.01), modality_sets(("T1w", "T2w"), missing=True)
     assert sets == (("T1w", "T2w"), ("T1w",))
-    asked = Calibrator(
-        ExpectsNothing(), SimpleInferer(), scorer, GRID, torch.device("cpu"), QUANTILE, hashes, sets=sets
-    )
+    asked = calibrator(scorer, sets=sets)
     calibration = asked.run(both[:10], tmp_path, CHAIN)
     assert Calibration.load(tmp_path / "models" / "calibration.json") == calibration
     normative = Normative.load(tmp_path / "models")
-    plain = calibrator(scorer).run(both[:10], tmp_path / "plain", CHAIN)
-    assert plain.scores == calibration.scores and plain.given(("T1w",)) is plain  # complete ones are judged as before
+    plain = calibrator(scorer, sets=sets[:1]).run(both[:10], tmp_path / "plain", CHAIN)
+    assert plain.scores == calibration.scores and plain.partial == {}  # complete ones are judged as before
     image, mask = both[10]["image"].numpy(), both[10]["mask"].numpy()
     given = np.array([True, False])[:, None, None, None]
-    _, z, score = scorer.of_subject(image * given, np.zeros_like(image), mask & given, normative.given(("T1w",)))
+    _, z, score = scorer.of_subject(image * given, np.zeros_like(image), mask & given, normative.of_partial(("T1w",)))
     assert z is not None
     assert np.mean(z[mask[0]] > 2.576) == pytest.approx(0.01, rel=0.4)  # normal; with T2w tails are heavy
-    judged = calibration.given(("T1w",)).judge(score)
+    judged = calibration.of_partial(("T1w",)).judge(score)
     assert judged.decision == "normal" and judged.p_value > 0.05
-    assert max(calibration.given(("T1w",)).scores) < 0.8 * min(calibration.scores)
+    assert max(calibration.of_partial(("T1w",)).scores) < 0.8 * min(calibration.scores)
 
 
-def test_a_control_that_lacks_a_modality_serves_those_that_lack_it_too(tmp_path: Path):
+def test_what_is_usual_and_the_scores_of_a_set_come_from_statistics_of_the_others(tmp_path: Path):
     both = [
-        {**one, "image": torch.cat([one["image"], other["image"]]), "mask": torch.cat([one["mask"]] * 2)}
-        for one, other in zip(healthy(9, seed=5), healthy(9, seed=6), strict=True)
+        {**one, "image": torch.cat([one["image"], 3 * k * other["image"]]), "mask": torch.cat([one["mask"]] * 2)}
+        for k, (one, other) in enumerate(zip(healthy(7, seed=1), healthy(7, seed=2), strict=True), start=1)
     ]
-    for item in both[:3]:
-        item["image"][1], item["mask"][1] = 0, False
-    sets = modality_sets(("T1w", "T2w"), missing=True)
-    asked = Calibrator(
-        ExpectsNothing(), SimpleInferer(), Scorer(), GRID, torch.device("cpu"), QUANTILE, hashes, sets=sets
-    )
-    found = asked.run(both, tmp_path, CHAIN)
-    assert (len(found.scores), len(found.given(("T1w",)).scores)) == (6, 9)
-    for item in both[3:5]:
-        item["image"][1], item["mask"][1] = 0, False
-    with pytest.raises(UsageError, match="at least 5 calibration subjects, found 4, and 5 that lack a modality"):
-        asked.run(both, tmp_path, CHAIN)
+    scorer = Scorer(smoothing=0.0, top_share=0.01, own_scale=True)
+    found = calibrator(scorer, sets=modality_sets(("T1w", "T2w"), missing=True)).run(both, tmp_path, CHAIN)
+    images, masks = arrays(both)
+    usual, scores = [], {"complete": [], "T1w": []}
+    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        others = ResidualSums.of(images[:i] + images[i + 1 :], masks[:i] + masks[i + 1 :]).normative(GRID)
+        usual.append(scorer.typical(image, mask, others))
+        brain, first = mask.any(axis=0), mask & np.array([True, False])[:, None, None, None]
+        scores["complete"].append(scorer.value(scorer.departure(image, mask, others)[brain]))
+        scores["T1w"].append(scorer.value(scorer.departure(image * first, first, others)[brain]))
+    assert list(found.typical) == ["T1w", "T2w"]
+    assert list(found.typical.values()) == pytest.approx(np.max(usual, axis=0).tolist(), rel=1e-5)
+    assert found.scores == pytest.approx(scores["complete"], rel=1e-5)
+    assert found.partial["T1w"].scores == pytest.approx(scores["T1w"], rel=1e-5)
+    assert found.typical["T2w"] > 1.5 * found.typical["T1w"]  # the last one is far noisier than all others

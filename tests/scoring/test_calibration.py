@@ -108,3 +108,15 @@ def test_a_modality_that_departs_throughout_is_named():
     (words,) = known.doubts(np.zeros(10), {"T1w": 0.7, "FLAIR": 1.2})
     assert words.startswith("FLAIR departs throughout the brain, 2.4 times as far as in any healthy subject")
     assert Calibration(SCORES, 4.0, 0.999).doubts(np.zeros(10), {"T1w": 9.0}) == ()
+
+
+def test_a_score_that_is_no_number_is_not_normal():
+    with pytest.raises(ValueError, match="nan"):
+        Calibration(SCORES, 4.0, 0.999).judge(float("nan"))
+
+
+def test_a_bundle_that_is_not_calibrated_for_it_does_not_judge_an_incomplete_subject():
+    known = Calibration(SCORES, 4.0, 0.999, partial={"T1w+T2w": Calibration((1.0, 2.0), 3.0, 0.999)})
+    assert known.of_partial(("T1w", "T2w")).voxel_threshold == 3.0
+    with pytest.raises(BundleError, match="a calibration for subjects of T1w alone"):
+        known.of_partial(("T1w",))

@@ -265,3 +265,22 @@ def test_correlations_are_kept_to_a_hundredth_and_no_more_than_that(tmp_path: Pa
         Normative.load(tmp_path)
     ResidualSums.of(*cohort(8)).normative(GRID).save(tmp_path)
     assert not (tmp_path / "residual_correlation.nii.gz").exists() and Normative.load(tmp_path).correlation is None
+
+
+def test_correlations_stay_definite_where_few_have_both_modalities():
+    rng = np.random.default_rng(3)
+    residuals, masks = [], []
+    for person in range(20):
+        mask = np.ones((3, *GRID.shape), bool)
+        mask[2] = False
+        if person < 2:
+            mask[2, ..., :6] = True
+        shared = rng.normal(size=GRID.shape)
+        nearly = shared + 0.1 * rng.normal(size=GRID.shape)
+        residuals.append((np.stack([shared, nearly, shared]) * mask).astype(np.float32))
+        masks.append(mask)
+    normative = ResidualSums.of(residuals, masks).normative(GRID)
+    assert np.linalg.eigvalsh(np.moveaxis(normative.correlation, (0, 1), (-2, -1))).min() > 0.04
+    everywhere = np.ones((3, *GRID.shape), bool)
+    signed = normative.standardise(rng.normal(size=everywhere.shape).astype(np.float32), everywhere)
+    assert np.isfinite(normative.distance(signed, everywhere)).all()
