@@ -262,10 +262,10 @@ def test_a_subject_that_lacks_a_modality_is_judged_by_healthy_ones_that_lack_it(
 
 
 def test_what_is_usual_and_the_scores_of_a_set_come_from_statistics_of_the_others(tmp_path: Path):
-    both = [
-        {**one, "image": torch.cat([one["image"], 3 * k * other["image"] * one["mask"]]), "mask": torch.cat([one["mask"]] * 2)}
-        for k, (one, other) in enumerate(zip(healthy(7, seed=1), healthy(7, seed=2), strict=True), start=1)
-    ]
+    both = []
+    for k, (one, other) in enumerate(zip(healthy(7, seed=1), healthy(7, seed=2), strict=True), start=1):
+        second = 3 * k * other["image"] * one["mask"]
+        both.append({**one, "image": torch.cat([one["image"], second]), "mask": torch.cat([one["mask"]] * 2)})
     scorer = Scorer(smoothing=0.0, top_share=0.01, own_scale=True)
     found = calibrator(scorer, sets=modality_sets(("T1w", "T2w"), missing=True)).run(both, tmp_path, CHAIN)
     images, masks = arrays(both)
