@@ -30,7 +30,7 @@ FOLDS = Path("training", "folds.json")
 """How many folds a cross-fitting has, while it lasts."""
 
 CALIBRATION = "calibration.json"
-STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_correlation.nii.gz", "residual_tail.json")
+STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
 
 
 def shipped() -> tuple[str, ...]:

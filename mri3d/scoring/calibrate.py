@@ -190,53 +190,70 @@ class Calibrator:
         """The statistics of everybody, and how far each person departs by those of all others, with each set."""
         everyone = [scan for scans in people for scan in scans if scan.given == self.sets[0]]
         sums = ResidualSums.of([scan.values for scan in everyone], [scan.mask for scan in everyone])
-        channels = range(len(everyone[0].mask)) if len(everyone[0].mask) > 1 else ()
         of_sets: dict[ModalitySet, list[list[Departed]]] = {given: [] for given in self.sets}
-        alone: dict[int, list[list[Departed]]] = {channel: [] for channel in channels}
         for scans in people:
-            complete = [scan for scan in scans if scan.given == self.sets[0]]
             others = sums
-            for scan in complete:
-                others = others.without(scan.values, scan.mask)
+            for scan in scans:
+                if scan.given == self.sets[0]:
+                    others = others.without(scan.values, scan.mask)
             normative = others.normative(self.grid, self.scorer.standardise)
             for given, of_set in of_sets.items():
-                of_set.append([self._departures(scan, normative) for scan in scans if scan.given == given])
-            for channel, of_one in alone.items():
-                own = normative.alone(channel)
-                of_one.append([self._departures(scan.alone(channel), own) for scan in complete])
-        departures = {given: Departures(each) for given, each in of_sets.items()}
-        complete_tail, *partial = (each.counts.tail() for each in departures.values())
-        names = map(set_name, self.sets[1:])
-        tails = Tails(
-            complete_tail,
-            tuple(Departures(each).counts.tail() for each in alone.values()),
-            dict(zip(names, partial, strict=True)),
-        )
+                of_set.append([self._departed(scan, normative) for scan in scans if scan.given == given])
+        departures = {given: Departures.of(each) for given, each in of_sets.items()}
+        complete, *partial = departures.values()
+        named = {set_name(given): each.tails() for given, each in zip(self.sets[1:], partial, strict=True)}
+        tails = replace(complete.tails(), partial=named)
         return replace(sums.normative(self.grid, self.scorer.standardise), tails=tails), departures
 
-    def _departures(self, scan: HealthyResidual, normative: Normative) -> Departed:
-        voxels = self.scorer.departure(scan.values, scan.mask, normative)[scan.brain]
-        return Departed(voxels, self.scorer.typical(scan.values, scan.mask, normative))
+    def _departed(self, scan: HealthyResidual, normative: Normative) -> Departed:
+        apart = self.scorer.apart(scan.values, scan.mask, normative)[:, scan.brain]
+        return Departed(apart, scan.mask[:, scan.brain], self.scorer.typical(scan.values, scan.mask, normative))
 
 
 class Departed(NamedTuple):
-    """How far a scan departs: (N,) at its brain voxels, and (C,) what is usual within each modality."""
+    """How far the modalities of a healthy scan depart at its brain's voxels (C, N), which of these they show, and what
+    is usual within each (C,)."""
 
-    voxels: FloatArray
+    apart: FloatArray
+    shown: BoolArray
     typical: FloatArray
 
 
+@dataclass(frozen=True, eq=False)
 class Departures:
-    """How far healthy scans depart by the statistics of all other people.
+    """How far healthy scans depart by the statistics, and the tails, of all other people.
 
     Args:
-        people: for each person each of their scans.
+        people: for each person the departures (N,) of each of their scans, modalities together.
+        counts: of these.
+        alone: of each modality by itself, where there are several.
+        typical: (C,) the largest that is usual within a scan.
     """
 
-    def __init__(self, people: Sequence[Sequence[Departed]]) -> None:
-        self.people = [[scan.voxels for scan in scans] for scans in people]
-        self.typical = np.max([scan.typical for scans in people for scan in scans], axis=0)
-        self.counts = TailCounts.of([np.concatenate(scans) for scans in self.people])
+    people: Sequence[Sequence[FloatArray]]
+    counts: TailCounts
+    alone: tuple[TailCounts | None, ...]
+    typical: FloatArray
+
+    @classmethod
+    def of(cls, people: Sequence[Sequence[Departed]]) -> Departures:
+        """Put each scan's modalities together by the tails that all other people have."""
+        channels = len(people[0][0].apart)
+        of_each = [[_shown(scans, channel) for scans in people] for channel in range(channels) if channels > 1]
+        alone = tuple(TailCounts.of(each) if any(own.size for own in each) else None for each in of_each)
+        together = []
+        for number, scans in enumerate(people):
+            others = Tails(None, tuple(
+                None if counts is None else counts.without(of_each[channel][number]).tail()
+                for channel, counts in enumerate(alone)
+            ))  # fmt: skip
+            together.append([Scorer.together(scan.apart, others) for scan in scans])
+        typical = np.max([scan.typical for scans in people for scan in scans], axis=0)
+        return cls(together, TailCounts.of([np.concatenate(scans) for scans in together]), alone, typical)
+
+    def tails(self) -> Tails:
+        """How rare they are."""
+        return Tails(self.counts.tail(), tuple(None if counts is None else counts.tail() for counts in self.alone))
 
     def zscores(self) -> list[list[FloatArray]]:
         """z of them all, each person's by the tail of all others."""
@@ -245,6 +262,11 @@ class Departures:
             tail = self.counts.without(np.concatenate(scans)).tail()
             found.append([scan if tail is None else tail.normal(scan) for scan in scans])
         return found
+
+
+def _shown(scans: Sequence[Departed], channel: int) -> FloatArray:
+    """The departures of one modality at all voxels of a person's scans that it shows."""
+    return np.concatenate([scan.apart[channel][scan.shown[channel]] for scan in scans])
 
 
 def _of_slices(

@@ -11,6 +11,7 @@ import numpy as np
 from mri3d.errors import UsageError
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.residual import difference, dissimilarity, smooth
+from mri3d.scoring.tail import Tails
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 MOST = 0.9
@@ -71,20 +72,46 @@ class Scorer:
         return np.stack([smooth(measure(*channel), channel[-1], self.widths) for channel in channels])
 
     def departure(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
-        """How far a residual of :meth:`residual` departs, in healthy standard deviations.
+        """How far a residual of :meth:`residual` departs: (X, Y, Z), at least 0, larger is more abnormal.
 
-        (X, Y, Z), at least 0, larger is more abnormal: the distance over the modalities that show a voxel
-        (:meth:`Normative.distance`), of voxels that are bright or dark alone the root mean square.
         :meth:`Normative.zscore` makes it a z-map.
         """
+        return self.together(self.apart(residual, mask, normative), normative.tails)
+
+    def apart(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
+        """(C, X, Y, Z) how far each modality departs, in healthy standard deviations."""
         signed = normative.standardise(residual, mask)
         if self.own_scale:
             typical = np.maximum(self.typical(residual, mask, normative), np.float32(1e-3))
             signed = np.asarray(signed / typical[:, None, None, None], dtype=np.float32)
-        if self.direction == "both":
-            return normative.distance(signed, mask)
-        each = np.maximum(signed if self.direction == "bright" else -signed, 0)
-        return np.asarray(np.sqrt((each**2).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)), dtype=np.float32)
+        match self.direction:
+            case "both":
+                return np.abs(signed)
+            case "bright":
+                return np.maximum(signed, 0)
+            case "dark":
+                return np.maximum(-signed, 0)
+
+    @staticmethod
+    def together(departures: FloatArray, tails: Tails) -> FloatArray:
+        """A voxel is as abnormal as the modality in which it is rarest among healthy voxels.
+
+        So a lesion that one modality shows is not averaged away by others, and one that varies more has no more say. On
+        lesions simulated in validation subjects of ``brain_t1t2flair`` this found more than the root mean square or the
+        Mahalanobis distance.
+
+        Args:
+            departures: (C, ...) of :meth:`apart`.
+            tails: of healthy subjects; where they do not tell how far each modality departs, sizes are compared.
+
+        Returns:
+            (...), of one modality its departures as they are.
+        """
+        if len(departures) == 1:
+            return np.asarray(departures[0])
+        known = tails.alone or (None,) * len(departures)
+        pairs = zip(departures, known, strict=True)
+        return np.asarray(np.max([own if tail is None else tail.normal(own) for own, tail in pairs], axis=0))
 
     def typical(self, residual: FloatArray, mask: BoolArray, normative: Normative) -> FloatArray:
         """(C,) the departure that most voxels of a modality stay below (:data:`MOST`), in healthy standard deviations.

@@ -87,25 +87,43 @@ class Tail:
 
 @dataclass(frozen=True)
 class Tails:
-    """The tails of a bundle.
+    """The tails of the subjects that have one set of modalities.
 
     Args:
-        complete: of all modalities together; None where it is not known.
-        alone: of each modality's part in that, where there are several.
-        partial: of subjects that lack modalities, by the name of the set they have.
+        together: of the modalities together; None where it is not known.
+        alone: of each modality by itself, a channel each, where there are several; None for one that is not in the set.
+        partial: those of subjects that lack modalities, by the name of the set they have.
     """
 
-    complete: Tail | None = None
+    together: Tail | None = None
     alone: tuple[Tail | None, ...] = ()
-    partial: Mapping[str, Tail | None] = field(default_factory=dict)
+    partial: Mapping[str, Tails] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write them as JSON; without the first there is no file."""
+        """Write them as JSON; where nothing is known there is no file."""
         path.unlink(missing_ok=True)
-        if self.complete is not None:
-            alone = {"modalities": [_raw(tail) for tail in self.alone]} if self.alone else {}
-            partial = {"partial": {name: _raw(tail) for name, tail in self.partial.items()}} if self.partial else {}
-            write_json(path, {**self.complete.as_dict(), **alone, **partial})
+        if self.together is not None:
+            write_json(path, self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; of one modality alone the levels and shares of its tail."""
+        raw: dict[str, Any] = {} if self.together is None else dict(self.together.as_dict())
+        if self.alone:
+            raw["modalities"] = [None if tail is None else tail.as_dict() for tail in self.alone]
+        if self.partial:
+            raw["partial"] = {name: tails.as_dict() for name, tails in self.partial.items()}
+        return raw
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Tails:
+        """What :meth:`as_dict` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is none.
+        """
+        alone = tuple(None if one is None else Tail.of(one) for one in raw.get("modalities", ()))
+        together = Tail.of(raw) if "levels" in raw or not alone else None
+        return cls(together, alone, {name: cls.of(other) for name, other in raw.get("partial", {}).items()})
 
     @classmethod
     def load(cls, path: Path) -> Tails:
@@ -117,20 +135,10 @@ class Tails:
         if not path.exists():
             return cls()
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            alone = tuple(_tail(one) for one in raw.get("modalities", ()))
-            return cls(Tail.of(raw), alone, {name: _tail(one) for name, one in raw.get("partial", {}).items()})
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "Calibrate the bundle again, or restore the file"
             raise BundleError(path, "levels and shares of healthy departures", f"{error!r}", remedy) from error
-
-
-def _raw(tail: Tail | None) -> dict[str, list[float]] | None:
-    return None if tail is None else tail.as_dict()
-
-
-def _tail(raw: Any) -> Tail | None:
-    return None if raw is None else Tail.of(raw)
 
 
 @dataclass(frozen=True, eq=False)

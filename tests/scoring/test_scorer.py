@@ -118,7 +118,7 @@ def test_of_several_modalities_those_that_show_a_voxel_count():
     normative = Normative(np.zeros(shape, np.float32), np.ones(shape, np.float32), GRID)
     error, zscore, _ = Scorer(smoothing=0.0).of_subject(image, np.zeros_like(image), mask, normative)
     assert zscore[:5] == pytest.approx(np.abs(z[0, :5]), abs=1e-6)
-    assert zscore[5:] == pytest.approx(np.sqrt((z[0, 5:] ** 2 + z[1, 5:] ** 2) / 2), abs=1e-6)
+    assert zscore[5:] == pytest.approx(np.maximum(np.abs(z[0, 5:]), np.abs(z[1, 5:])), abs=1e-6)
     assert error[5:] == pytest.approx((np.abs(z[0, 5:]) + np.abs(z[1, 5:])) / 2, abs=1e-6)
 
 
@@ -134,3 +134,12 @@ def test_by_its_own_scale_a_scan_that_departs_everywhere_is_not_anomalous_everyw
     assert np.quantile(thrice[ALL[0]], 0.9) == pytest.approx(1, rel=1e-4) and thrice[3, 3, 3] > 10
     assert plain.typical(3 * image, ALL, normative) == pytest.approx(3 * 1.645, rel=0.1)
     assert plain.typical(image, np.zeros_like(ALL), normative) == 0
+
+
+def test_a_voxel_is_as_abnormal_as_the_modality_in_which_it_is_rarest():
+    common, rare = Tail(np.array([1.0, 9.0]), np.array([0.2, 0.01])), Tail(np.array([1.0, 3.0]), np.array([0.2, 0.001]))
+    sizes = np.array([[8.0, 8.0, 0.0], [3.0, 1.0, 0.0]], np.float32)
+    found = Scorer.together(sizes, Tails(None, (common, rare)))
+    assert found == pytest.approx([rare.normal(sizes[1, :1])[0], common.normal(sizes[0, 1:2])[0], 0])
+    assert found[0] == pytest.approx(3.29, abs=0.01)  # though the first departs almost three times as far
+    assert (Scorer.together(sizes[:1], Tails(common)) == sizes[0]).all()

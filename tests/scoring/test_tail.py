@@ -104,14 +104,17 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path):
     other, path = Tail(np.array([1.0, 2.0]), np.array([0.5, 0.1])), tmp_path / "tail.json"
     Tails(HEAVY).save(path)
     found = Tails.load(path)
-    assert found.complete is not None and (found.alone, found.partial) == ((), {})
-    assert (found.complete.levels == HEAVY.levels).all() and (found.complete.shares == HEAVY.shares).all()
-    Tails(HEAVY, (None, other), {"T1w": other, "T1w+T2w": None}).save(path)
+    assert found.together is not None and (found.alone, found.partial) == ((), {})
+    assert (found.together.levels == HEAVY.levels).all() and (found.together.shares == HEAVY.shares).all()
+    Tails(HEAVY, (None, other), {"T1w": Tails(other), "T1w+T2w": Tails(other, (other, None))}).save(path)
     found = Tails.load(path)
     assert found.alone[0] is None and found.alone[1] is not None and (found.alone[1].shares == other.shares).all()
-    assert found.partial["T1w+T2w"] is None and (found.partial["T1w"].levels == other.levels).all()
+    assert found.partial["T1w"].together is not None and found.partial["T1w"].alone == ()
+    assert (found.partial["T1w"].together.levels == other.levels).all()
+    one, none = found.partial["T1w+T2w"].alone
+    assert one is not None and (one.shares == other.shares).all() and none is None
     Tails().save(path)
-    assert not path.exists() and Tails.load(path).complete is None
+    assert not path.exists() and Tails.load(path).together is None
 
 
 @pytest.mark.parametrize(
