@@ -27,7 +27,7 @@ from mri3d.reporting.panels import (
 from mri3d.reporting.planes import PLANES, Canonical, bounds_and_centre
 from mri3d.scoring.detection import Detection
 
-ROW, TOP, BOTTOM = 3.1, 0.9, 0.4
+ROW, TOP, BOTTOM = 3.7, 0.9, 0.4
 """Height in inches of a modality's row, and of what stands above and below all of them."""
 
 
