@@ -14,6 +14,9 @@ TissueMap = npt.NDArray[np.uint8]
 SUBARACHNOID_MM = 4.0
 """Fluid around a brain that comes without a head."""
 
+CISTERN_MM = 12.0
+"""Radius of a ball that does not enter the cisterns between brain stem, cerebellum and temporal lobes."""
+
 
 def to_tissue(labels: npt.NDArray[np.intp], nomenclature: Nomenclature | None = None) -> TissueMap:
     """The tissue of each voxel of a label map.
@@ -56,7 +59,7 @@ def find_brain(tissue: TissueMap, spacing: tuple[float, float, float]) -> BoolAr
 def add_fluid(tissue: TissueMap, spacing: tuple[float, float, float]) -> TissueMap:
     """Put fluid where a brain without a head is not labelled, though a scan shows it.
 
-    Segmentations leave cisterns out here and there, and all that lies between the brain and the skull.
+    Segmentations leave out holes here and there, the cisterns, and all that lies between the brain and the skull.
 
     Args:
         tissue: (X, Y, Z); given back as it is where it has tissue of the head.
@@ -66,8 +69,21 @@ def add_fluid(tissue: TissueMap, spacing: tuple[float, float, float]) -> TissueM
         return tissue
     air = tissue == Tissue.AIR
     fluid = air & (_surrounded(~air, spacing) > 0.7)
-    fluid |= air & (ndimage.distance_transform_edt(air, sampling=spacing) <= SUBARACHNOID_MM)
+    fluid |= air & (_closed(~air, CISTERN_MM, spacing) | (_away(~air, spacing) <= SUBARACHNOID_MM))
     return np.where(fluid, np.uint8(Tissue.CSF), tissue)
+
+
+def _away(mask: BoolArray, spacing: tuple[float, float, float]) -> FloatArray:
+    """Distance of each voxel to a mask, in mm."""
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing))
+
+
+def _closed(mask: BoolArray, radius: float, spacing: tuple[float, float, float]) -> BoolArray:
+    """The mask with what a ball cannot enter from outside (morphological closing)."""
+    margin = [(int(np.ceil(radius / step)) + 1,) * 2 for step in spacing]
+    grown = _away(np.pad(mask, margin), spacing) <= radius
+    inner = tuple(slice(width, -width) for width, _ in margin)
+    return np.asarray((_away(~grown, spacing) > radius)[inner])
 
 
 def _surrounded(mask: BoolArray, spacing: tuple[float, float, float]) -> FloatArray:
