@@ -157,6 +157,9 @@ def test_a_bundle_that_was_trained_for_it_goes_on_without_a_modality(bundle: Pat
     kept = json.loads((tmp_path / "b" / "models" / "calibration.json").read_text())
     assert partial["voxel_threshold"] == kept["partial"]["T1w"]["voxel_threshold"] != kept["voxel_threshold"]
     assert complete["voxel_threshold"] == kept["voxel_threshold"]
+    mri3d("calibrate", bundle.parent / "healthy", "-o", tmp_path / "c", "--bundle", tmp_path / "b")
+    again = json.loads((tmp_path / "c" / "models" / "calibration.json").read_text())
+    assert len(again["scores"]) == len(again["partial"]["T1w"]["scores"]) == 12 > len(kept["scores"])
     words = ("detect", tmp_path / "in" / "sub-50_T1w.nii.gz", "--bundle", tmp_path / "b", "--modalities")
     mri3d(*words, "T1w", "-o", tmp_path / "alone")
     (found,) = read_results(tmp_path / "alone" / "results.csv")

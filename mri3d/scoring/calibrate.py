@@ -62,11 +62,6 @@ class HealthyResidual:
     mask: BoolArray
     given: ModalitySet
 
-    def alone(self, channel: int) -> HealthyResidual:
-        """That of one modality."""
-        own = slice(channel, channel + 1)
-        return replace(self, values=self.values[own], mask=self.mask[own])
-
     @property
     def brain(self) -> BoolArray:
         """(X, Y, Z) where any modality shows it."""

@@ -142,8 +142,8 @@ class Scorer:
         """Error map, z-map and score; without statistics no z-map, and the score is that of the error map.
 
         Image, reconstruction and mask are (C, X, Y, Z), the maps (X, Y, Z); the error is the mean over the modalities
-        that show a voxel. The score is taken before departures become z: there the few that are largest by far count
-        for what they are.
+        that show a voxel. The score is taken before departures become the z-map's z: of one modality the few that are
+        largest by far then count for what they are. Several are compared in z of their own already.
         """
         brain = mask.any(axis=0)
         error = np.abs(difference(image, reconstruction, mask)).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
