@@ -18,17 +18,22 @@ class BuildWithViewer(build_py):
     """Brings the viewer's script before the package's files are gathered."""
 
     def run(self) -> None:
-        """Bring NiiVue where it is not there yet, then build as ever."""
-        if not (VIEWER / "niivue.umd.js").exists():
-            try:
-                bring_niivue()
-            except (OSError, subprocess.SubprocessError) as error:
-                self.warn(f"the report will have its simpler viewer, since npm did not bring NiiVue: {error}")
+        """Bring NiiVue where it is not there yet or is another version, then build as ever."""
+        try:
+            bring_niivue()
+        except (OSError, subprocess.SubprocessError) as error:
+            self.warn(f"the report will have its simpler viewer, since npm did not bring NiiVue: {error}")
         super().run()
 
 
 def bring_niivue() -> None:
-    """Install what the lock file names in a folder of its own, and copy the one file that pages load."""
+    """Install what the lock file names in a folder of its own, and copy the one file that pages load.
+
+    Its licence lies beside it in ours, niivue_license.txt, since the package from npm holds none.
+    """
+    script, wanted = VIEWER / "niivue.umd.js", VIEWER / "package-lock.json"
+    if script.exists() and script.stat().st_mtime >= wanted.stat().st_mtime:
+        return
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("there is no npm")
@@ -37,7 +42,8 @@ def bring_niivue() -> None:
             shutil.copy(VIEWER / name, folder)
         command = [npm, "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=folder, check=True, timeout=300, stdout=subprocess.DEVNULL)
-        shutil.copy(Path(folder) / "node_modules/@niivue/niivue/dist/niivue.umd.js", VIEWER)
+        part = shutil.copy(Path(folder) / "node_modules/@niivue/niivue/dist/niivue.umd.js", f"{script}.part")
+        Path(part).replace(script)
 
 
 setup(cmdclass={"build_py": BuildWithViewer})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,37 +45,51 @@ STYLE = """
 
 
 def write_cohort_page(
-    path: Path, ranked: Sequence[Row], made: Mapping[str, Mapping[str, Any]], run: Mapping[str, object]
+    path: Path, ranked: Sequence[Row], sidecars: Mapping[str, Mapping[str, Any]], run: Mapping[str, object]
 ) -> None:
     """Write ``report.html``.
 
     Args:
         path: where the page goes; the subjects' outputs lie below its folder.
         ranked: rows of the results table with their ``key``, in the order of :func:`by_rank`.
-        made: what the sidecar of each scored subject says, by key; empty where there is none.
+        sidecars: what the sidecar of each scored subject says, by key; empty where there is none.
         run: what to say of how it was made, by name; a mapping as value is written as names with their values.
     """
     title = "Anomaly report"
-    main = f"""{_distribution(ranked, made)}
+    main = f"""{_distribution(ranked, sidecars)}
 <h2>Subjects</h2>
-{_table(ranked, made)}
-{_pictures(path.parent, ranked, made)}
+{_table(ranked, sidecars)}
+{_pictures(path.parent, ranked, sidecars)}
 <h2>How it was made</h2>
 {definitions(run)}"""
     header = f"<h1>{title}</h1>\n{_summary(ranked)}"
     write_document(path, f"{title}: {_counts(ranked)}", header, main, STYLE + SCORE_STYLE)
 
 
-def by_rank(rows: Iterable[Row]) -> list[Row]:
-    """Worst first, failures last; each against its own threshold, which depends on the modalities it has."""
-    return sorted(rows, key=_rank)
+def by_rank(rows: Iterable[Row], sidecars: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """Farthest from healthy first, as the drawing has it; then what is uncalibrated, by score; failures last."""
+
+    def rank(row: Row) -> tuple[int, float]:
+        deviations, score = _deviations(row, sidecars[str(row["key"])]), row["score"]
+        if deviations is not None:
+            return 0, -deviations
+        known = isinstance(score, float) and math.isfinite(score) and row["status"] != "failed"
+        return (1, -float(score or 0)) if known else (2, 0.0)
+
+    return sorted(rows, key=rank)
 
 
-def _rank(row: Row) -> tuple[bool, float]:
-    score, threshold = row["score"], row["threshold"]
-    if not isinstance(score, float):
-        return row["status"] == "failed", float("inf")
-    return row["status"] == "failed", -score / (threshold if isinstance(threshold, float) else 1.0)
+def _deviations(row: Row, sidecar: Mapping[str, Any]) -> float | None:
+    """A score in standard deviations of healthy scores above their mean, so that subjects with other modalities fit in.
+
+    None where it is not calibrated, or no number.
+    """
+    thresholds, score = sidecar.get("thresholds") or {}, row["score"]
+    if not (isinstance(score, float) and {"mean+1std", "mean+3std"} <= thresholds.keys()):
+        return None
+    one, three = thresholds["mean+1std"], thresholds["mean+3std"]
+    deviations = 1.0 + 2.0 * (score - one) / max(three - one, 1e-9)
+    return deviations if math.isfinite(deviations) else None
 
 
 def _counts(rows: Sequence[Row]) -> str:
@@ -96,22 +111,19 @@ def _summary(rows: Sequence[Row]) -> str:
     return f'<p class="lead">{_counts(rows)}.</p>\n<p class="soft">{" ".join(meaning)}</p>'
 
 
-def _distribution(rows: Sequence[Row], made: Mapping[str, Mapping[str, Any]]) -> str:
-    """Scores in standard deviations of healthy scores, so that subjects with other modalities fit in."""
+def _distribution(rows: Sequence[Row], sidecars: Mapping[str, Mapping[str, Any]]) -> str:
     placed = []
     for row in rows:
-        key, thresholds = str(row["key"]), made[str(row["key"])].get("thresholds")
-        if isinstance(row["score"], float) and thresholds:
-            one, three = thresholds["mean+1std"], thresholds["mean+3std"]
-            deviations = 1.0 + 2.0 * (row["score"] - one) / max(three - one, 1e-9)
+        key = str(row["key"])
+        if (deviations := _deviations(row, sidecars[key])) is not None:
             placed.append(Placed(str(row["subject"]), deviations, state_of(row), href(key + PAGE)))
     return f"<h2>Scores among those of healthy people</h2>\n{score_figure(placed)}" if placed else ""
 
 
-def _table(rows: Sequence[Row], made: Mapping[str, Mapping[str, Any]]) -> str:
+def _table(rows: Sequence[Row], sidecars: Mapping[str, Mapping[str, Any]]) -> str:
     heads = [("subject", ""), ("decision", "")] + [(name, "number") for name in NUMBERS.values()] + [("notes", "")]
     head = "".join(f'<th scope="col" class="{kind}"><button>{name}</button></th>' for name, kind in heads)
-    body = "\n".join(_line(row, bool(made[str(row["key"])])) for row in rows)
+    body = "\n".join(_line(row, bool(sidecars[str(row["key"])])) for row in rows)
     return scrolling_table("Results", head, body)
 
 
@@ -128,12 +140,12 @@ def _line(row: Row, has_page: bool) -> str:
     )
 
 
-def _pictures(folder: Path, rows: Sequence[Row], made: Mapping[str, Mapping[str, Any]]) -> str:
+def _pictures(folder: Path, rows: Sequence[Row], sidecars: Mapping[str, Mapping[str, Any]]) -> str:
     """The farthest subjects at a glance."""
     figures: list[str] = []
     for row in rows:
         key, name = str(row["key"]), escape(str(row["subject"]))
-        if len(figures) < PICTURED and made[key] and os.path.isfile(picture := path_of(folder, key, PICTURE)):
+        if len(figures) < PICTURED and sidecars[key] and os.path.isfile(picture := path_of(folder, key, PICTURE)):
             size, alt = png_size(picture), f"Map over the scan of {name}"
             image = f'<img src="{href(key + PICTURE)}" loading="lazy" {size} alt="{alt}">'
             caption = f"<figcaption>{name} {badge(row)}</figcaption>"

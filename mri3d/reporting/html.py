@@ -1,4 +1,4 @@
-"""What all pages share: one HTML file each, which needs no network and says once what it is not."""
+"""What all pages share: HTML that needs no network and says once what it is not."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ STATES = {
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b2126; --soft: #5c6770; --line: #dde2e6; --tint: #f4f6f8;
   --link: #005a9c; --anomalous: #b3410e; --normal: #005a9c; --uncalibrated: #5c6770; --failed: #7a3e9d; }
-@media (prefers-color-scheme: dark) { :root { --paper: #101418; --ink: #e6eaed; --soft: #a3adb6; --line: #2c343b;
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #101418; --ink: #e6eaed; --soft: #a3adb6;
+  --line: #2c343b;
   --tint: #181e24; --link: #7cc0f0; --anomalous: #f2855b; --normal: #7cc0f0; --uncalibrated: #a3adb6;
   --failed: #cda4ee; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; }
-h3 { font-size: 1.05rem; margin: 0; overflow-wrap: anywhere; }
+h3 { font-size: 1.05rem; margin: 0; } h1, h3, p { overflow-wrap: anywhere; }
 p { margin: .4rem 0; } a { color: var(--link); } .soft { color: var(--soft); } .lead { font-size: 1.1rem; }
 a:focus-visible, button:focus-visible, .scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .scroll { margin-top: 1.25rem; overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .45rem .8rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 tr:last-child > td { border-bottom: 0; } thead { background: var(--tint); } .number { text-align: right; }
-th, .number, td.state { white-space: nowrap; } td.name { min-width: 9rem; overflow-wrap: anywhere; }
+th, .number, .state { white-space: nowrap; } td.name { min-width: 9rem; overflow-wrap: anywhere; }
 td.notes { min-width: 12rem; }
 th button { all: unset; cursor: pointer; } th button:hover { text-decoration: underline; }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
@@ -53,7 +54,7 @@ code { font-size: .92em; background: var(--tint); padding: .05em .3em; border-ra
 footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 @media (max-width: 40rem) { body { padding-top: 1.25rem; }
   dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem; } }
-@media print { article { break-inside: avoid; } }
+@media print { article { break-inside: avoid; } h2, h3 { break-after: avoid; } .scroll { overflow: visible; } }
 """
 
 FIGURE_STYLE = """

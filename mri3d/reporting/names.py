@@ -23,7 +23,7 @@ MAPS = {
     "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
 }
 SIDECAR, PICTURE, MODALITIES, SLICES = ".json", ".png", "_modalities.png", "_slices.csv"
-PAGE, VIEW, SIMPLE_VIEW = ".html", "_view.js", "_view.html"
+PAGE, VIEW, SIMPLE_VIEW = ".html", "_view.js", "_view.htm"
 TABLE, RUN, REPORT, SHARED = "results.csv", "run.json", "report.html", "report_files"
 
 

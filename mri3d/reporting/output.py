@@ -108,6 +108,8 @@ class OutputFolder:
         with writable(self.root, "Mend permissions and free space, then use --resume"):
             if detection is None:
                 clear(self.root, case.subject.key)
+            for name in (RUN, REPORT):  # they tell of a run that is done
+                (self.root / name).unlink(missing_ok=True)
             write_results(self.root / TABLE, self.ordered)
 
     @property
@@ -144,7 +146,10 @@ class OutputFolder:
             raise SystemExit(f"mri3d: {failed} of {len(self.rows)} subjects failed; {self.root / TABLE} tells why")
 
     def _check_places(self) -> None:
-        """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
+        """Refuse subjects whose files would replace the run's own, an input or each other's.
+
+        As ``run.nii.gz``, which has a ``run.json``, or ``a.nii.gz`` beside ``a_modalities.nii.gz``.
+        """
         inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
         taken = {_place(path): path for path in (self.root / RUN, self.root / REPORT, self._list, *inputs)}
         for name in (TABLE, RUN, REPORT):
@@ -152,12 +157,13 @@ class OutputFolder:
                 remedy = "Choose another output folder"
                 raise UsageError(self._list, "an input that the run does not write", name, remedy)
         for subject in self.subjects:
-            for ending in ENDINGS:
-                other = taken.get(_place(path_of(self.root, subject.key, ending)))
-                if other is not None:
-                    found = f"a result that would replace {other}"
+            places = [_place(path_of(self.root, subject.key, ending)) for ending in ENDINGS]
+            for place in places:
+                if (other := taken.get(place)) is not None:
+                    found = f"a result that would replace {other} or a result of it"
                     remedy = "Rename the input or choose another output folder"
                     raise UsageError(subject.reference, "results with names of their own", found, remedy)
+            taken |= dict.fromkeys(places, subject.reference)
 
     def _check_owner(self) -> None:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
@@ -172,6 +178,9 @@ class OutputFolder:
                     raise UsageError(path, "an output folder of mri3d", "a file that it did not write", remedy)
         known = {subject.key for subject in self.subjects}
         table = self.root / TABLE
+        for name in (RUN, REPORT):
+            if os.path.lexists(self.root / name) and not table.exists():
+                raise UsageError(self.root / name, "an output folder of mri3d", "a file that it did not write", remedy)
         try:
             others = [str(row["key"]) for row in read_results(table) if row["key"] not in known]
         except (OSError, ValueError, KeyError, TypeError):
@@ -197,6 +206,7 @@ class OutputFolder:
                     path_of(self.root, subject.key, ending).exists()
                     for ending in (PICTURE, *map(ending_of, made["maps"]))
                 )
+                and any(path_of(self.root, subject.key, ending).exists() for ending in (VIEW, SIMPLE_VIEW))
             )
             return row_of_sidecar(made, subject, self.source) if stands else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -6,7 +6,6 @@ They are made of the table's rows and the subjects' sidecars, pictures and ``NAM
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,11 +13,14 @@ from typing import Any
 
 from mri3d.errors import UsageError
 from mri3d.reporting.cohort_page import by_rank, write_cohort_page
-from mri3d.reporting.names import REPORT, RUN, SHARED, SIDECAR, TABLE, path_of
+from mri3d.reporting.html import STATES, state_of
+from mri3d.reporting.names import PAGE, REPORT, RUN, SHARED, SIDECAR, TABLE, path_of
+from mri3d.reporting.ownership import refuse_link_out, writable
 from mri3d.reporting.subject_page import Neighbours, write_subject_page
-from mri3d.reporting.table import Row, read_results
-from mri3d.reporting.view import NIIVUE, has_niivue
+from mri3d.reporting.table import COLUMNS, Row, read_results
+from mri3d.reporting.view import LICENCE, NIIVUE, has_niivue
 from mri3d.resources import viewer_dir
+from mri3d.volumes.atomic import atomic_write
 
 
 def write_report(root: Path, rows: Iterable[Row], run: Mapping[str, object]) -> None:
@@ -28,18 +30,22 @@ def write_report(root: Path, rows: Iterable[Row], run: Mapping[str, object]) -> 
         root: the output folder.
         rows: rows of the results table with their ``key``.
         run: what to say of how it was made, by name; a mapping as value is written as names with their values.
+
+    Raises:
+        UsageError: a link leads out of the folder.
     """
-    ranked = by_rank(rows)
-    made = {str(row["key"]): _sidecar(root, row) for row in ranked}
-    keys = [key for key, sidecar in made.items() if sidecar]
-    for place, key in enumerate(keys):
-        before = keys[place - 1] if place > 0 else None
-        after = keys[place + 1] if place + 1 < len(keys) else None
-        row = next(row for row in ranked if row["key"] == key)
-        write_subject_page(root, row, made[key], Neighbours(before, after))
-    if keys:
+    rows = list(rows)
+    sidecars = {str(row["key"]): _sidecar(root, row) for row in rows}
+    ranked = by_rank(rows, sidecars)
+    scored = [row for row in ranked if sidecars[str(row["key"])]]
+    for folder in {root / SHARED, *(path_of(root, str(row["key"]), PAGE).parent for row in scored)}:
+        refuse_link_out(folder, root)
+    keys = [None, *(str(row["key"]) for row in scored), None]
+    for row, before, after in zip(scored, keys, keys[2:], strict=False):
+        write_subject_page(root, row, sidecars[str(row["key"])], Neighbours(before, after))
+    if scored:
         _copy_scripts(root / SHARED)
-    write_cohort_page(root / REPORT, ranked, made, run)
+    write_cohort_page(root / REPORT, ranked, sidecars, run)
 
 
 def remake_report(root: Path) -> int:
@@ -49,29 +55,35 @@ def remake_report(root: Path) -> int:
         How many subjects it tells of.
 
     Raises:
-        UsageError: no folder that ``mri3d detect`` has finished.
+        UsageError: no folder that ``mri3d detect`` has finished, or one that cannot be written to.
     """
+    expected = f"a folder that mri3d detect wrote, with {TABLE} and {RUN}"
+    remedy = "Check the path, or finish the run with --resume"
     try:
         rows = read_results(root / TABLE)
         run = json.loads((root / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as error:
-        expected = f"a folder that mri3d detect wrote, with {TABLE} and {RUN}"
-        raise UsageError(root, expected, str(error), "Check the path, or finish the run with --resume") from error
-    write_report(root, rows, run)
+        whole = isinstance(run, dict) and all({*COLUMNS} <= row.keys() and state_of(row) in STATES for row in rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(root, expected, str(error), remedy) from error
+    if not whole:
+        raise UsageError(root, expected, f"a {TABLE} or {RUN} of another kind", remedy)
+    with writable(root):
+        write_report(root, rows, run)
     return len(rows)
 
 
 def _sidecar(root: Path, row: Row) -> dict[str, Any]:
-    """What a scored subject's JSON says; empty for one that failed or has none."""
-    path = path_of(root, str(row["key"]), SIDECAR)
-    if row["status"] != "ok" or not os.path.isfile(path):
+    """What a scored subject's JSON says; empty for one that failed, or whose JSON is not there or none."""
+    try:
+        made = json.loads(path_of(root, str(row["key"]), SIDECAR).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return made
+    return made if row["status"] == "ok" and isinstance(made, dict) else {}
 
 
 def _copy_scripts(folder: Path) -> None:
     """Put what all viewers load beside the report, once."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*((NIIVUE,) if has_niivue() else ()), "viewer.js", "viewer.css"):
-        shutil.copyfile(viewer_dir() / name, folder / name)
+    for name in (*((NIIVUE, LICENCE) if has_niivue() else ()), "viewer.js", "viewer.css"):
+        with atomic_write(folder / name) as path:
+            shutil.copyfile(viewer_dir() / name, path)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, MARGIN, RADIUS = 960.0, 40.0, 6.0
-BEHIND = 3.0
-"""Standard deviations that are drawn on a linear scale; beyond, on a logarithmic one."""
+LINEAR = 3.0
+"""Standard deviations up to which the scale is linear; beyond, it is logarithmic."""
 
 TICKS = (-3, -2, -1, 0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-THRESHOLDS = {1: "mean + 1 std", 3: "mean + 3 std: anomalous"}
+THRESHOLDS = {1: ("mean + 1 std", 12), 3: ("mean + 3 std: anomalous", 24)}
+"""Their words and how far below the top these stand, so that they do not run into each other."""
 
 SCORE_STYLE = """
+.scores { margin: 0; overflow-x: auto; } .scores svg { min-width: 40rem; }
 .scores svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--soft); }
 .scores .axis, .scores .tick { stroke: var(--line); } .scores .threshold { stroke: var(--ink); stroke-dasharray: 5 4; }
 .scores .healthy { fill: var(--tint); stroke: var(--line); } .scores circle, .scores path { stroke: var(--paper); }
@@ -55,11 +57,11 @@ def score_figure(placed: Sequence[Placed]) -> str:
     ticks = [tick for tick in TICKS if low <= tick <= high]
     lines = [f'<line class="axis" x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{ground}" y2="{ground}"/>']
     lines += [_tick(at(tick), ground, f"{tick}") for tick in _spaced(ticks, at)]
-    lines += [_threshold(at(where), words, ground) for where, words in THRESHOLDS.items()]
+    lines += [_threshold(at(where), *words, ground) for where, words in THRESHOLDS.items()]
     marks = [_mark(each, at(each.deviations), ground - 6 - RADIUS - up) for each, up in dots]
     caption = "Standard deviations of healthy scores above their mean, logarithmic beyond 3; a mark is a subject."
     return (
-        f'<figure class="scores"><svg viewBox="0 0 {WIDTH:g} {ground + 40:g}" role="img" '
+        f'<figure class="scores"><svg viewBox="0 0 {WIDTH:g} {ground + 40:g}" role="group" '
         f'aria-label="Scores of {len(placed)} subjects among those of healthy people">{_bell(at, ground)}'
         f'{"".join(lines)}{"".join(marks)}</svg><figcaption class="soft">{caption}</figcaption></figure>'
     )
@@ -78,7 +80,7 @@ class _Axis:
     @staticmethod
     def _scaled(deviations: float) -> float:
         size = abs(deviations)
-        beyond = BEHIND * (1 + math.log(size / BEHIND)) if size > BEHIND else size
+        beyond = LINEAR * (1 + math.log(size / LINEAR)) if size > LINEAR else size
         return math.copysign(beyond, deviations)
 
 
@@ -112,9 +114,9 @@ def _tick(x: float, ground: float, words: str) -> str:
     return f'{line}<text x="{x:.1f}" y="{ground + 20}" text-anchor="middle">{words}</text>'
 
 
-def _threshold(x: float, words: str, ground: float) -> str:
+def _threshold(x: float, words: str, y: int, ground: float) -> str:
     line = f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{ground}"/>'
-    return f'{line}<text x="{x + 5:.1f}" y="{24 if words.endswith("s") else 12}">{words}</text>'
+    return f'{line}<text x="{x + 5:.1f}" y="{y}">{words}</text>'
 
 
 def _bell(at: _Axis, ground: float) -> str:
@@ -125,11 +127,15 @@ def _bell(at: _Axis, ground: float) -> str:
 
 
 def _mark(each: Placed, x: float, y: float) -> str:
-    """A dot, or a triangle for an anomalous subject, that leads to the subject's page."""
+    """A dot, or a triangle for an anomalous subject, that leads to the subject's page.
+
+    The table has the same links for those who go by keyboard.
+    """
     r = RADIUS
     shape = (
         f'<path class="anomalous" d="M{x:.1f} {y - r:.1f}l{r} {2 * r - 1}h{-2 * r}z"/>'
         if each.state == "anomalous"
         else f'<circle class="normal" cx="{x:.1f}" cy="{y:.1f}" r="{r - 0.5}"/>'
     )
-    return f'<a href="{each.link}"><title>{escape(each.name)}: {each.deviations:.1f} std</title>{shape}</a>'
+    title = f"<title>{escape(each.name)}: {each.deviations:.1f} std</title>"
+    return f'<a href="{each.link}" tabindex="-1">{title}{shape}</a>'

@@ -47,6 +47,11 @@ SIMPLER = (
     "A simpler viewer, since NiiVue was not at hand when mri3d was installed: with npm on the path, install mri3d "
     "again and run <code>mri3d detect</code> with <code>--overwrite</code>."
 )
+START = """
+const viewer = document.getElementById("viewer");
+if (self.mri3dViewer) mri3dViewer.show(viewer, self.mri3dView).catch(() => {});  // it says itself what is wrong
+else viewer.textContent = "The viewer is not here: the folder report_files belongs beside report.html.";
+"""
 STYLE = """
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; margin-bottom: 1rem; }
 .facts { font-size: 1.1rem; } .warnings { border-left: 4px solid var(--anomalous); padding: .1rem 0 .1rem 1rem; }
@@ -118,14 +123,15 @@ def _viewer(root: Path, key: str, up: str) -> str:
         frame = f'<iframe src="{href(name + SIMPLE_VIEW)}" title="Three planes with the z-map"></iframe>'
         return f'<h2>Viewer</h2>\n{frame}\n<p class="soft">{SIMPLER}</p>'
     if not os.path.isfile(path_of(root, key, VIEW)):
-        return ""
+        words = "No viewer: its volumes are not beside this page. Detect with --resume to have them."
+        return f'<p class="soft">{words}</p>'
     scripts = "".join(f'<script src="{href(up + SHARED)}/{name}"></script>' for name in ("niivue.umd.js", "viewer.js"))
     return f"""<h2>Viewer</h2>
 <div id="viewer"><p class="viewer-note">Loading the volumes &hellip;</p></div>
 <noscript><p>The viewer needs JavaScript; the pictures below show the same.</p></noscript>
 {scripts}
 <script src="{href(name + VIEW)}"></script>
-<script>mri3dViewer.show(document.getElementById("viewer"), mri3dView);</script>"""
+<script>{START}</script>"""
 
 
 def _pictures(root: Path, key: str, name: str) -> str:

@@ -101,7 +101,7 @@ def write_table(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None
 
 def read_results(path: Path) -> list[Row]:
     """The rows of a results table, with their ``key`` again."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [{column: _value(column, cell) for column, cell in line.items()} for line in csv.DictReader(file)]
     return [row | {"key": _key_of(row)} for row in rows]
 

@@ -1,8 +1,8 @@
 """What the viewer of a subject's page shows: the volumes, small enough to lie within a script.
 
 A page that is opened from disk may not read other files, but it may load scripts; so the volumes go into one,
-``NAME_view.js``. Scan and maps are cut to the brain with some millimetres around it and stored in 256 steps, on their
-own voxels as long as these are not much finer than the eye needs. The maps beside it are what counts.
+``NAME_view.js``. Scan and maps are cut to the brain with some millimetres around it, the scan stored in 256 steps, on
+their own voxels as long as these are not much finer than the eye needs. The maps beside it are what counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -33,10 +34,10 @@ AROUND_MM = 12.0
 FINEST_MM = 0.8
 """Voxels of half this size or less are passed over, so that none shown is larger than this unless it was before."""
 
-MOST_Z = 12.75
-"""The largest z that is told from larger ones, in steps of a twentieth."""
+Z_STEP = 0.001
+"""Fine enough that the viewer agrees with the table and the mask."""
 
-NIIVUE = "niivue.umd.js"
+NIIVUE, LICENCE = "niivue.umd.js", "niivue_license.txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Layer:
     Args:
         role: ``scan``, ``recon``, ``zscore``, ``anomaly`` or ``brain``, as ``viewer.js`` knows them.
         label: what it is called.
-        content: the volume as NIfTI, uint8 with slope and intercept.
+        content: the volume as NIfTI, whole numbers with slope and intercept.
     """
 
     role: str
@@ -92,13 +93,14 @@ def _layers(detection: Detection) -> Iterator[Layer]:
         grid = Grid(other.grid.shape, np.linalg.inv(detection.coregistrations[name].to_moving) @ other.grid.affine)
         yield Layer("scan", name, _grey(*_cut(other.data, grid, corners)))
     to_source = model.to_source @ model.grid.affine
-    yield Layer("recon", "reconstruction", _stored(model.reconstruction, to_source, 0.0, _top(model.reconstruction)))
-    yield Layer("brain", "brain", _stored(*_cut(detection.brain, volume.grid, corners), 0.0, 255.0))
+    yield Layer("recon", "reconstruction", _grey(model.reconstruction, to_source))
+    yield Layer("brain", "brain", _mask(*_cut(detection.brain, volume.grid, corners)))
     if detection.zscore is not None:
         zscore, affine = _cut(detection.zscore, volume.grid, corners)
-        yield Layer("zscore", "zscore", _stored(zscore, affine, 0.0, MOST_Z))
+        stored = np.rint(zscore / Z_STEP).clip(0, np.iinfo(np.uint16).max).astype(np.uint16)
+        yield Layer("zscore", "zscore", _stored(stored, affine, Z_STEP))
     if detection.anomaly is not None:
-        yield Layer("anomaly", "anomaly", _stored(*_cut(detection.anomaly, volume.grid, corners), 0.0, 255.0))
+        yield Layer("anomaly", "anomaly", _mask(*_cut(detection.anomaly, volume.grid, corners)))
 
 
 def _box_corners(brain: npt.NDArray[np.bool_], grid: Grid) -> npt.NDArray[np.float64]:
@@ -122,22 +124,23 @@ def _cut(data: npt.NDArray[Any], grid: Grid, corners: npt.NDArray[np.float64]) -
 
 
 def _grey(data: npt.NDArray[Any], affine: Affine) -> bytes:
-    """A scan from its darkest to its brightest, but for a thousandth of its voxels at either end."""
-    low, high = np.quantile(data, (0.001, 0.999))
-    return _stored(data, affine, float(low), float(high))
-
-
-def _top(data: npt.NDArray[Any]) -> float:
-    return float(max(np.quantile(data, 0.999), 1e-3))
-
-
-def _stored(data: npt.NDArray[Any], affine: Affine, low: float, high: float) -> bytes:
-    """Values between two ends in 256 steps, as a NIfTI file."""
+    """A scan from its darkest to its brightest, but for a thousandth of its voxels at either end, in 256 steps."""
+    low, high = (float(end) for end in np.quantile(data, (0.001, 0.999)))
     slope = max(high - low, 1e-6) / 255
-    image = nib.Nifti1Image(np.rint((np.clip(data, low, high) - low) / slope).astype(np.uint8), affine)
+    return _stored(np.rint((np.clip(data, low, high) - low) / slope).astype(np.uint8), affine, slope, low)
+
+
+def _mask(data: npt.NDArray[Any], affine: Affine) -> bytes:
+    return _stored(data.astype(np.uint8), affine, 1.0)
+
+
+def _stored(data: npt.NDArray[np.uint8 | np.uint16], affine: Affine, slope: float, intercept: float = 0.0) -> bytes:
+    """Whole numbers as a NIfTI file, with what makes values of them."""
+    image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    image.header.set_slope_inter(slope, low)
-    image.header["cal_min"], image.header["cal_max"] = low, high
+    image.header.set_slope_inter(slope, intercept)
+    ends = (float(end) * slope + intercept for end in (data.min(), data.max()))
+    image.header["cal_min"], image.header["cal_max"] = ends
     return bytes(image.to_bytes())
 
 
@@ -147,12 +150,17 @@ def _simple_view(layers: Sequence[Layer], threshold: float | None) -> str:
 
     images = {layer.role: nib.Nifti1Image.from_bytes(layer.content) for layer in reversed(layers)}
     shown = images.get("zscore", images["scan"])
-    page = view_img(
-        shown,
-        bg_img=images["scan"],
-        threshold=threshold if "zscore" in images and threshold is not None else None,
-        cmap="hot" if "zscore" in images else "gray",
-        symmetric_cmap=False,
-        title="z",
-    )
+    judged = "zscore" in images
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it thinks of its own cuts and masks
+        page = view_img(
+            shown,
+            bg_img=images["scan"],
+            threshold=threshold if judged else None,
+            cmap="hot" if judged else "gray",
+            symmetric_cmap=False,
+            colorbar=judged,
+            title="z" if judged else None,
+            radiological=True,
+        )
     return str(page.get_standalone())

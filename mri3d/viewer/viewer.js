@@ -6,7 +6,7 @@
 //   modalities, with a label each), "recon", "zscore", "anomaly" or "brain".
 // threshold: z from which a voxel counts as anomalous; null where the bundle is uncalibrated.
 // components: [{index, volume_ml, peak_z, peak_mm, mean_z}], peak_mm in world coordinates (RAS, mm).
-// The promise is rejected where there is no WebGL 2 or no NiiVue; the element then says so.
+// Where it cannot be shown (no WebGL 2, no NiiVue, a broken volume) the element says why, and the promise is rejected.
 var mri3dViewer = (() => {
   "use strict";
 
@@ -20,6 +20,8 @@ var mri3dViewer = (() => {
     anomaly: { colormap: "mri3d_anomaly", opacity: 0, cal_min: 0.5, cal_max: 1 },
   };
   const ORDER = Object.keys(LAYERS);
+  // Violet to yellow grows lighter all the way, so that those who do not see red or green read it too.
+  const Z_COLOURS = [[126, 3, 168], [230, 90, 60], [245, 245, 60]];
   const HIGHEST = 6;  // few healthy voxels in a thousand million have a larger z
 
   function make(tag, properties = {}, ...children) {
@@ -39,13 +41,12 @@ var mri3dViewer = (() => {
     return bytes.buffer;
   }
 
-  // Violet to yellow grows lighter all the way, so that those who do not see red or green read it too.
   function addColours(viewer) {
     const map = ([R0, G0, B0], [R1, G1, B1], [R2, G2, B2]) => ({
       R: [R0, R0, R1, R2], G: [G0, G0, G1, G2], B: [B0, B0, B1, B2],
       A: [0, 255, 255, 255], I: [0, 1, 128, 255],  // what lies below the lower end is not seen
     });
-    viewer.addColormap("mri3d_z", map([126, 3, 168], [230, 90, 60], [245, 245, 60]));
+    viewer.addColormap("mri3d_z", map(...Z_COLOURS));
     viewer.addColormap("mri3d_anomaly", map([90, 200, 250], [90, 200, 250], [90, 200, 250]));
     viewer.addColormap("mri3d_brain", map([0, 158, 115], [0, 158, 115], [0, 158, 115]));
   }
@@ -55,14 +56,24 @@ var mri3dViewer = (() => {
     return letters.map(([below, above], i) => `${mm[i] < 0 ? below : above} ${Math.abs(mm[i]).toFixed(1)}`).join("  ");
   }
 
-  function slider(name, low, high, step, value, act) {
-    const output = make("output", { textContent: (+value).toFixed(step < 0.1 ? 2 : 1) });
-    const input = make("input", { type: "range", min: low, max: high, step, value, name });
-    input.addEventListener("input", () => {
-      output.textContent = (+input.value).toFixed(step < 0.1 ? 2 : 1);
-      act(+input.value);
-    });
-    return [input, output];
+  function slider(name, high, value, act) {
+    const output = make("output", { textContent: value.toFixed(2) });
+    const input = make("input", { type: "range", min: 0, max: high, step: 0.05, value, name });
+    const set = (wanted) => {
+      output.textContent = wanted.toFixed(2);
+      act(wanted);
+    };
+    input.addEventListener("input", () => set(+input.value));
+    return { set: (wanted) => { input.value = wanted; set(wanted); }, parts: [input, output] };
+  }
+
+  // The colours of z with the values at their ends.
+  function scale() {
+    const low = make("output"), high = make("output");
+    const bar = make("span", { className: "viewer-colours" });
+    bar.style.background = `linear-gradient(to right, ${Z_COLOURS.map((rgb) => `rgb(${rgb})`).join(", ")})`;
+    const tell = (from, to) => { low.textContent = from.toFixed(1); high.textContent = `\u2265 ${to.toFixed(1)}`; };
+    return { tell, element: make("span", { className: "viewer-scale" }, "z ", low, bar, high) };
   }
 
   function componentTable(components, jump) {
@@ -84,10 +95,19 @@ var mri3dViewer = (() => {
     throw new Error(words);
   }
 
-  async function show(element, { volumes, threshold, components = [] }) {
+  async function show(element, view) {
+    if (!view) fail(element, "The viewer's volumes are not here: the file that ends in _view.js belongs beside this page.");
     if (!self.niivue) fail(element, "The interactive viewer is not here: NiiVue was not at hand when mri3d was installed.");
     if (!document.createElement("canvas").getContext("webgl2"))
       fail(element, "The interactive viewer needs WebGL 2, which this browser does not offer. The pictures show the same.");
+    try {
+      return await draw(element, view);
+    } catch (error) {
+      fail(element, `The interactive viewer could not show the volumes: ${error.message}. The pictures show the same.`);
+    }
+  }
+
+  async function draw(element, { volumes, threshold, components = [] }) {
 
     const canvas = make("canvas", { tabIndex: 0, className: "viewer-canvas" });
     canvas.setAttribute("aria-label", "Three planes of the scan. Arrow keys move left, right, up and down, "
@@ -102,7 +122,7 @@ var mri3dViewer = (() => {
       backColor: [0.06, 0.08, 0.1, 1], crosshairColor: [0.9, 0.9, 0.9, 0.7], crosshairWidth: 0.6,
       crosshairWidthUnit: "mm", show3Dcrosshair: false,
       isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
-      isCornerOrientationText: false, logLevel: "error", dragAndDropEnabled: false, scrollRequiresFocus: true,
+      isCornerOrientationText: false, showAllOrientationMarkers: true, fontColor: [0.85, 0.88, 0.9, 1], logLevel: "error", dragAndDropEnabled: false, scrollRequiresFocus: true,
       fontMinPx: 12, loadingText: "",
     });
     await viewer.attachToCanvas(canvas);
@@ -133,10 +153,11 @@ var mri3dViewer = (() => {
       viewer.drawScene();
     };
 
+    let ground = 0;  // which of the volumes lies beneath the maps
+    const called = ({ role, label }) => (role === "recon" ? "Reconstruction" : label ?? "Scan");
     viewer.onLocationChange = ({ mm, values }) => {
-      const value = (role) => values[layer(role)]?.value;
-      const words = [position(mm) + " mm", `intensity ${value("scan")?.toPrecision(4) ?? "–"}`];
-      if (layer("zscore") >= 0) words.push(`z ${value("zscore")?.toFixed(1) ?? "–"}`);
+      const words = [position(mm) + " mm", `${called(ordered[ground])} ${values[ground]?.value.toPrecision(3) ?? "–"}`];
+      if (layer("zscore") >= 0) words.push(`z ${values[layer("zscore")]?.value.toFixed(1) ?? "–"}`);
       here.textContent = words.join("   ·   ");
     };
     canvas.addEventListener("keydown", (event) => {
@@ -147,23 +168,30 @@ var mri3dViewer = (() => {
 
     const grounds = ordered.map((volume, i) => ({ ...volume, i })).filter(({ role }) => role === "scan" || role === "recon");
     if (grounds.length > 1) {
-      const select = make("select", { name: "ground" }, ...grounds.map(({ role, label, i }) =>
-        make("option", { value: i, textContent: role === "recon" ? "Reconstruction" : label ?? "Scan" })));
-      select.addEventListener("change", () => grounds.forEach(({ i }) =>
-        i > 0 && fade(i, +(i === +select.value))));
+      const select = make("select", { name: "ground" }, ...grounds.map((volume) =>
+        make("option", { value: volume.i, textContent: called(volume) })));
+      select.addEventListener("change", () => {
+        ground = +select.value;
+        grounds.forEach(({ i }) => fade(i, +(i === ground)));
+        viewer.createOnLocationChange();
+      });
       controls.append(labelled("Shown", select));
     }
     if (layer("zscore") >= 0) {
       const overlay = viewer.volumes[layer("zscore")];
-      const [level, levelOut] = slider("threshold", 0, HIGHEST, 0.1, from, (value) => {
+      const colours = scale();
+      const level = slider("threshold", Math.max(HIGHEST, from), from, (value) => {
         overlay.cal_min = value;
         overlay.cal_max = top(value);
+        colours.tell(overlay.cal_min, overlay.cal_max);
         redraw();
       });
-      const [strength, strengthOut] = slider("opacity", 0, 1, 0.05, LAYERS.zscore.opacity, (value) =>
-        fade(layer("zscore"), value));
-      controls.append(labelled("z from", make("span", { className: "viewer-range" }, level, levelOut)),
-        labelled("Opacity", make("span", { className: "viewer-range" }, strength, strengthOut)));
+      const reset = make("button", { type: "button", textContent: "Reset", title: "Back to the threshold of anomalies" });
+      reset.addEventListener("click", () => level.set(from));
+      const strength = slider("opacity", 1, LAYERS.zscore.opacity, (value) => fade(layer("zscore"), value));
+      colours.tell(from, top(from));
+      controls.append(colours.element, labelled("z from", make("span", { className: "viewer-range" }, ...level.parts)),
+        reset, labelled("Opacity", make("span", { className: "viewer-range" }, ...strength.parts)));
     }
     for (const [role, words] of [["anomaly", "Anomaly mask"], ["brain", "Brain mask"]]) {
       if (layer(role) < 0) continue;

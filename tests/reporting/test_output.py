@@ -348,3 +348,39 @@ def test_the_sidecar_tells_what_the_maps_rest_on(study: Study) -> None:
     assert made["maps"] == sorted(MAPS)
     assert (made["alignment_dice"], made["alignment_correlation"]) == (0.93, 0.47)
     assert module.TABLE in study.names()
+
+
+def test_results_of_two_subjects_never_share_a_file(study: Study) -> None:
+    study.subjects += [study.add("a"), study.add("a_modalities")]
+    with pytest.raises(UsageError, match="results with names of their own"):
+        study.folder()
+
+
+def test_a_viewer_that_is_gone_is_made_again(study: Study) -> None:
+    a = study.add("a")
+    study.score(study.folder(), a)
+    assert study.folder("resume").pending == ()
+    (study.out / f"a{VIEW if has_niivue() else SIMPLE_VIEW}").unlink()
+    assert study.folder("resume").pending == (a,)
+
+
+def test_a_run_that_goes_on_has_no_report_of_the_one_before(study: Study) -> None:
+    a = study.add("a")
+    first = study.folder()
+    study.score(first, a)
+    first.finish()
+    again = study.folder("overwrite")
+    assert (study.out / "report.html").exists()
+    study.score(again, a)
+    assert not (study.out / "report.html").exists() and not (study.out / "run.json").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "report.html"])
+def test_a_report_of_others_is_not_replaced(study: Study, name: str) -> None:
+    study.add("a")
+    study.out.mkdir(exist_ok=True)
+    (study.out / name).write_text("mine")
+    for existing in ("refuse", "overwrite", "resume"):
+        with pytest.raises(UsageError, match="a file that it did not write"):
+            study.folder(existing)
+    assert (study.out / name).read_text() == "mine"

@@ -215,6 +215,60 @@ def test_the_report_is_made_again_from_what_stands_there(
     assert set(before) == {"report.html", "a.html"}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("results.csv", "subject,input\na,a.nii.gz\n"),
+        ("results.csv", "one line\nand another\n"),
+        ("run.json", "[]"),
+        ("run.json", "{"),
+    ],
+)
+def test_what_is_no_result_is_refused(
+    make_detection: Callable[..., Detection], tmp_path: Path, name: str, content: str
+) -> None:
+    write_results(tmp_path / "results.csv", [row(make_detection, "a", 0.01, "normal")])
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match="a folder that mri3d detect wrote"):
+        remake_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"thresholds": {"mean+1std": 1}}', '{"thresholds": null}'])
+def test_a_broken_sidecar_costs_its_own_page_alone(
+    make_detection: Callable[..., Detection], tmp_path: Path, content: str
+) -> None:
+    rows = made(tmp_path, [row(make_detection, "a", 0.01, "normal"), row(make_detection, "b", 0.02, "normal")])
+    (tmp_path / "a.json").write_text(content)
+    write_report(tmp_path, rows, {})
+    text = Page(tmp_path / "report.html").text
+    assert "2 subjects: 2 normal." in text and "b: 1.0 std" in text and "a:" not in text
+
+
+def test_scores_that_are_no_numbers_have_no_place(make_detection: Callable[..., Detection], tmp_path: Path) -> None:
+    rows = [row(make_detection, "inf", float("inf"), "anomalous"), row(make_detection, "nan", float("nan"), "normal")]
+    rows += [row(make_detection, "zero", 0.01, "normal") | {"threshold": 0.0}]
+    write_report(tmp_path, made(tmp_path, rows), {})
+    assert Page(tmp_path / "report.html").text.count(" std\n") <= 1
+
+
+def test_a_page_never_lies_outside_the_folder(make_detection: Callable[..., Detection], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    rows = [row(make_detection, "a", 0.01, "normal") | {"key": "../a"}]
+    (tmp_path / "a.json").write_text("{}")
+    write_report(out, rows, {})
+    assert not (tmp_path / "a.html").exists(), "a sidecar that says nothing has no page"
+    (tmp_path / "a.json").write_text('{"thresholds": {}}')
+    with pytest.raises(UsageError, match="within the output"):
+        write_report(out, rows, {})
+    (tmp_path / "elsewhere").mkdir()
+    (out / "report_files").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="within the output"):
+        write_report(out, made(out, [row(make_detection, "b", 0.01, "normal")]), {})
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"results\.csv"):
         remake_report(tmp_path)

@@ -16,7 +16,7 @@ from mri3d.reporting.subject_files import write_detection
 from mri3d.reporting.table import row_of
 from mri3d.reporting.view import has_niivue
 from mri3d.scoring.detection import Detection, Score
-from tests.browser import coloured, eventually, needs_chromium, open_page
+from tests.browser import coloured, eventually, needs_chromium, open_page, pixels
 
 pytestmark = needs_chromium
 needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue was not at hand when mri3d was installed: needs npm")
@@ -69,8 +69,14 @@ def test_from_the_table_to_what_was_found(report: str, lesion_mm: tuple[float, f
         assert eventually(lambda: coloured(canvas) > 3 * shown), "half a healthy deviation is everywhere in the brain"
         page.locator("input[name=opacity]").fill("0")
         assert eventually(lambda: coloured(canvas) < 0.1 * shown)
+        page.locator("select[name=ground]").select_option(label="Reconstruction")
+        assert here.inner_text().split("·")[1].strip().startswith("Reconstruction")
+        edge = pixels(canvas)[20:40, 20:40]
         page.locator("input[name=anomaly]").check()
         assert eventually(lambda: coloured(canvas) > 0.5 * shown), "the mask is where the map was"
+        page.get_by_role("button", name="Reset").click()
+        assert page.locator("output", has_text="4.00").count() == 1, "the very threshold"
+        assert edge.max() < 60, "the scan's scalp is no part of the reconstruction"
 
         canvas.focus()
         for _ in range(4):
@@ -80,6 +86,17 @@ def test_from_the_table_to_what_was_found(report: str, lesion_mm: tuple[float, f
         assert here.inner_text().startswith(expected)
         page.get_by_role("link", name="Closer to healthy").click()
         assert page.locator("h1").inner_text() == "sub-near"
+
+
+@needs_niivue
+def test_a_viewer_without_its_files_says_so(report: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / f"sub-far{VIEW}").unlink()
+    with open_page(report.replace("report.html", "sub-far.html"), missing_files=True) as page:
+        page.get_by_text("belongs beside this page").wait_for()
+    for path in (tmp_path / "out" / "report_files").iterdir():
+        path.unlink()
+    with open_page(report.replace("report.html", "sub-near.html"), missing_files=True) as page:
+        page.get_by_text("belongs beside report.html").wait_for()
 
 
 @needs_niivue
