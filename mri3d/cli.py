@@ -463,6 +463,62 @@ def denoise(
 
 
 @main.command(cls=Command)
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; any but this machine's needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="File with the token that clients have to send.",
+)
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for uploads, results and the table of jobs. [default: mri3d in the user's state folder]",
+)
+@click.option("--queue", type=click.IntRange(min=1), default=32, show_default=True, help="Jobs that may wait.")
+@click.option(
+    "--max-upload-mb", type=click.IntRange(min=1), default=512, show_default=True, help="Largest request in MiB.",
+)
+@click.option(
+    "--upload-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True,
+    help="Seconds that an upload may take.",
+)
+@click.option(
+    "--keep-hours", type=click.FloatRange(min=0, min_open=True), default=24.0, show_default=True,
+    help="How long results are kept.",
+)
+@device_option
+def serve(
+    bundle: str | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    state: Path | None,
+    queue: int,
+    max_upload_mb: int,
+    upload_timeout: float,
+    keep_hours: float,
+    device: str,
+) -> None:
+    """Serve a bundle over HTTP: a page to drop a scan on, and an interface for programs.
+
+    Jobs and their results survive a restart with the same --state. Only this machine reaches the server unless --host
+    says otherwise.
+    """
+    from mri3d.extras import need
+
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        need(package, "serve", "mri3d serve")
+    from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.commands.serve import Address, default_state, token_for
+    from mri3d.commands.serve import serve as run
+    from mri3d.serving.settings import Settings
+
+    address = Address(host, port)
+    token = token_for(address, token_file)
+    settings = Settings(state or default_state(), token, queue, max_upload_mb, upload_timeout, keep_hours)
+    run(find_bundle(bundle or DEFAULT_BUNDLE), device, address, settings, _say)
+
+
+@main.command(cls=Command)
 @click.argument("labels", metavar="LABELS", type=click.Path(path_type=Path))
 @output_option
 @click.option(
