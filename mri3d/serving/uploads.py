@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from anyio import to_thread
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from mri3d.errors import InputError
@@ -20,6 +20,9 @@ from mri3d.serving.model import ENDINGS, Model, words_of
 from mri3d.serving.problems import Refusal, kind_of
 from mri3d.serving.settings import FORM_BYTES, LEAST_BYTES, LEAST_SECONDS, MAX_VOLUME_BYTES, MIB, Settings
 from mri3d.volumes.nifti import read_volume
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 BATCH = MIB
 """How much is gathered before it is written, in a thread of its own so that other clients are served meanwhile."""
