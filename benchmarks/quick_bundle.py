@@ -50,7 +50,8 @@ def make_quick_bundle(root: Path, healthy: Path, modalities: Sequence[str] = ("T
     grid = {"_target_": "mri3d.grid.Grid.centred", "shape": [32, 48, 32], "spacing": 5.0, "centre": [0.0, -17.0, 5.0]}
     stages = [
         {
-            "_target_": "mri3d.transforms.source.LoadVolumes", "modalities": "@modalities",
+            "_target_": "mri3d.transforms.source.LoadVolumes",
+            "modalities": "@modalities",
             "missing": "@missing_modalities",
         },
         {"_target_": f"{__name__}.{TakeAsAligned.__name__}"},

@@ -87,7 +87,7 @@ def serve(root: Path, device: str, address: Address, settings: Settings, say: Ca
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
-            service.close()
+            service.state.release()
 
 
 def _listen(address: Address) -> socket.socket:

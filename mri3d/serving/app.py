@@ -51,7 +51,7 @@ def create_app(service: Service, host: str) -> FastAPI:
     """The application of a server.
 
     Args:
-        service: what does the work; begun with the application.
+        service: what does the work; begun and ended with the application.
         host: the address that the server listens on.
     """
 
@@ -61,6 +61,7 @@ def create_app(service: Service, host: str) -> FastAPI:
         tidying = asyncio.create_task(_tidy(service))
         yield
         tidying.cancel()
+        await to_thread.run_sync(service.stop)
 
     app = FastAPI(
         title="mri3d", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan

@@ -44,11 +44,10 @@ class Service:
         self.metrics = Metrics(model.bundle, settings.queue, self.jobs.counts)
         self.worker = Worker(model, self.jobs, self.state, self.metrics.job_over)
 
-    def close(self) -> None:
-        """End; what is queued or still runs waits for the next start. To be called by the thread that made it."""
+    def stop(self) -> None:
+        """End; what is queued or still runs waits for the next start. The state stays this process's own."""
         if self.worker.stop():
             self.jobs.close()
-        self.state.release()
 
     def refuse_if_full(self, arriving: int) -> None:
         """Refuse what could not be queued, or kept until it is.
