@@ -1,4 +1,4 @@
-"""Where the recipes and the shipped bundles lie, installed or in a checkout."""
+"""Where the recipes, the shipped bundles and the viewer lie, installed or in a checkout."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ def configs_dir() -> Path:
 def bundles_dir() -> Path:
     """The folder of the shipped bundles."""
     return _folder("bundles")
+
+
+def viewer_dir() -> Path:
+    """The folder of the viewer's scripts."""
+    return Path(__file__).resolve().parent / "viewer"
 
 
 def _folder(name: str) -> Path:

@@ -23,7 +23,8 @@ MAPS = {
     "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
 }
 SIDECAR, PICTURE, MODALITIES, SLICES = ".json", ".png", "_modalities.png", "_slices.csv"
-TABLE, RUN, REPORT = "results.csv", "run.json", "report.html"
+PAGE, VIEW, SIMPLE_VIEW = ".html", "_view.js", "_view.html"
+TABLE, RUN, REPORT, SHARED = "results.csv", "run.json", "report.html", "report_files"
 
 
 def modality_kind(modality: str, kind: str, native: bool) -> str:
@@ -36,7 +37,7 @@ def ending_of(kind: str) -> str:
     return f"_{kind}.nii.gz"
 
 
-ENDINGS = (SIDECAR, PICTURE, MODALITIES, SLICES, *map(ending_of, MAPS))
+ENDINGS = (SIDECAR, PICTURE, MODALITIES, SLICES, PAGE, VIEW, SIMPLE_VIEW, *map(ending_of, MAPS))
 """The sidecar comes first: while it stands, so does all that it tells of."""
 
 

@@ -12,9 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from mri3d.errors import Mri3dError, UsageError
-from mri3d.reporting.names import ENDINGS, MODALITIES, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
+from mri3d.reporting.names import (
+    ENDINGS,
+    MODALITIES,
+    PAGE,
+    PICTURE,
+    REPORT,
+    RUN,
+    SIDECAR,
+    SIMPLE_VIEW,
+    TABLE,
+    VIEW,
+    clear,
+    ending_of,
+    path_of,
+)
 from mri3d.reporting.ownership import check_inside, is_ours, writable
-from mri3d.reporting.page import write_page
+from mri3d.reporting.report import write_report
 from mri3d.reporting.subject_files import origin_of, versions, write_detection
 from mri3d.reporting.table import Row, failed_row, read_results, row_of, row_of_sidecar, write_results
 from mri3d.scoring.detection import Detection
@@ -102,7 +116,7 @@ class OutputFolder:
         return [self.rows[subject.key] for subject in self.subjects if subject.key in self.rows]
 
     def finish(self) -> None:
-        """Write ``results.csv``, ``run.json`` and ``report.html``."""
+        """Write ``results.csv``, ``run.json``, ``report.html`` and the subjects' pages."""
         rows = self.ordered
         run = {
             "command": sys.argv,
@@ -117,7 +131,7 @@ class OutputFolder:
         with writable(self.root, "Mend permissions and free space, then use --resume"):
             write_results(self.root / TABLE, rows)
             write_json(self.root / RUN, run)
-            write_page(self.root / REPORT, rows, run)
+            write_report(self.root, rows, run)
 
     def exit_if_failed(self) -> None:
         """End the process with exit code 1 and a line on stderr if subjects failed; call it when all is written.
@@ -132,7 +146,7 @@ class OutputFolder:
     def _check_places(self) -> None:
         """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
         inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
-        taken = {_place(path): path for path in (self.root / RUN, self._list, *inputs)}
+        taken = {_place(path): path for path in (self.root / RUN, self.root / REPORT, self._list, *inputs)}
         for name in (TABLE, RUN, REPORT):
             if _place(self.root / name) == _place(self._list):
                 remedy = "Choose another output folder"
@@ -149,9 +163,9 @@ class OutputFolder:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
         remedy = "Choose another output folder"
         for subject in self.subjects:
-            for ending in (SIDECAR, PICTURE, MODALITIES):
+            for ending in (SIDECAR, PICTURE, MODALITIES, PAGE, VIEW, SIMPLE_VIEW):
                 path = path_of(self.root, subject.key, ending)
-                # a picture without its sidecar may be left of a run that was killed, but not beside the input
+                # what has lost its sidecar may be left of a run that was killed, but not beside the input
                 may_be_left = ending != SIDECAR and _place(path.parent) != _place(subject.reference.parent)
                 foreign = os.path.lexists(path) and not is_ours(path_of(self.root, subject.key, SIDECAR))
                 if foreign and not may_be_left:

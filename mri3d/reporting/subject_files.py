@@ -17,6 +17,7 @@ from mri3d.reporting.modalities_figure import draw_modalities
 from mri3d.reporting.names import MAPS, MODALITIES, PICTURE, SIDECAR, clear, ending_of, modality_kind, path_of
 from mri3d.reporting.slice_files import write_slices
 from mri3d.reporting.subject_figure import draw_subject
+from mri3d.reporting.view import write_view
 from mri3d.scoring.detection import Detection, ModalityMap
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.resampling import resample
@@ -39,7 +40,7 @@ def versions() -> dict[str, str]:
 def write_detection(
     detection: Detection, root: Path, bundle: Mapping[str, str], settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a subject's maps, picture and, once all else stands, its JSON, in place of any earlier ones.
+    """Write a subject's maps, pictures and, once all else stands, its JSON, in place of any earlier ones.
 
     Args:
         detection: the scored subject.
@@ -58,6 +59,7 @@ def write_detection(
     draw_subject(detection, path_of(root, key, PICTURE), template_on(detection.model.grid))
     if len(detection.model.images) > 1:
         draw_modalities(detection, path_of(root, key, MODALITIES))
+    write_view(detection, root, key)
     write_slices(detection, root, key)
     seconds = {**detection.seconds, "write": time.perf_counter() - start}
     sidecar = _sidecar(replace(detection, seconds=seconds), bundle) | origin_of(detection.subject, settings)
