@@ -42,6 +42,8 @@ from mri3d.serving.uploads import check, receive
 TIDY_SECONDS = 60.0
 POLL_SECONDS = 0.1
 MEDIA_TYPES = {".gz": "application/gzip", ".json": "application/json", ".png": "image/png", ".csv": "text/csv"}
+OTHER_TYPE = "application/octet-stream"
+"""Of scripts and pages too: they are for a folder of results, and nothing that this server would run."""
 
 ABOUT = """A brain MRI in, a map of what is not normal in it out. Send a scan to `/v1/detect`, ask for the job until it
 is done, fetch the maps. Research software, not a medical device: nothing here is a diagnosis."""
@@ -127,14 +129,14 @@ def _jobs(service: Service) -> APIRouter:
         summary="A map, picture or table",
         response_class=FileResponse,
         responses={
-            200: {"description": "The file", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
+            200: {"description": "The file", "content": {kind: {} for kind in (*MEDIA_TYPES.values(), OTHER_TYPE)}},
             **_problems(404, 409),
         },
     )
     def file(job_id: str, name: str) -> FileResponse:
         """One of the files that the job's result lists."""
         path = service.file(job_id, name)
-        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], filename=path.name)
+        return FileResponse(path, media_type=MEDIA_TYPES.get(path.suffix, OTHER_TYPE), filename=path.name)
 
     return router
 

@@ -100,6 +100,7 @@ class ModelView(BaseModel):
     optional: list[str] = Field(description="Those that a subject may lack.")
     max_upload_bytes: int
     max_volume_bytes: int = Field(description="Of the voxels, decompressed.")
+    keep_hours: float = Field(description="How long results are kept.")
 
 
 class ModelList(BaseModel):
@@ -143,6 +144,7 @@ def model_view(service: Service) -> ModelView:
         optional=list(model.optional),
         max_upload_bytes=service.settings.max_upload_bytes,
         max_volume_bytes=MAX_VOLUME_BYTES,
+        keep_hours=service.settings.keep_hours,
     )
 
 

@@ -2,7 +2,10 @@
 "use strict";
 
 const byId = id => document.getElementById(id);
-const LABELS = { zscore: "z-map", anomaly: "anomaly map", error: "error map" };
+const LABELS = {
+  zscore: "z-map", anomaly: "anomaly map", error: "error map", picture: "picture", sidecar: "all numbers (JSON)",
+  table: "slices (CSV)",
+};
 const SYMBOLS = { anomalous: "\u25B2", normal: "\u25CF", uncalibrated: "\u25CB" };
 const POLL_MS = 700;
 
@@ -70,7 +73,7 @@ function complain(problem) {
   if (problem.status === 401) askForToken(token ? "That is not the token of this server." : "");
   byId("state").hidden = problem.status === 401 && !token;
   byId("state").classList.add("bad");
-  byId("status").textContent = problem.message;
+  byId("status").textContent = problem.message[0].toUpperCase() + problem.message.slice(1);
   byId("progress").hidden = true;
 }
 
@@ -101,7 +104,7 @@ function dropZone(modality) {
     else delete chosen[modality];
     zone.classList.toggle("full", Boolean(file));
     title.textContent = file ? file.name : `Drop a ${modality} scan here, or choose one`;
-    hint.textContent = file ? `${modality}, ${megabytes(file.size)}` : empty;
+    hint.textContent = file ? `${modality}, ${sizeOf(file.size)}` : empty;
     refresh();
   };
   input.addEventListener("change", () => show(input.files[0]));
@@ -117,13 +120,16 @@ function dropZone(modality) {
   return zone;
 }
 
-const megabytes = bytes => `${(bytes / 2 ** 20).toPrecision(2)} MiB`;
+function sizeOf(bytes) {
+  const large = bytes >= 2 ** 20;
+  return `${number(bytes / (large ? 2 ** 20 : 2 ** 10), 2)} ${large ? "MiB" : "KiB"}`;
+}
 
 function refresh() {
   const size = Object.values(chosen).reduce((sum, file) => sum + file.size, 0);
   const wanted = model.modalities.filter(name => !model.optional.includes(name));
   const large = size > model.max_upload_bytes;
-  byId("limits").textContent = large ? `That is more than the ${megabytes(model.max_upload_bytes)} of this server.` : "";
+  byId("limits").textContent = large ? `That is more than the ${sizeOf(model.max_upload_bytes)} of this server.` : "";
   byId("send").disabled = large || !wanted.every(name => chosen[name]);
 }
 
@@ -186,7 +192,9 @@ async function show(job, scan) {
   urls = [];
   verdict(result, (new Date(job.finished) - new Date(job.started)) / 1000);
   regions(result.components);
-  byId("downloads").replaceChildren(...Object.entries(links).map(([kind, link]) => download(kind, link, blobs, stem)));
+  const known = Object.keys(LABELS).filter(kind => links[kind]);
+  const kinds = [...new Set([...known, ...Object.keys(links)])];
+  byId("downloads").replaceChildren(...kinds.map(kind => download(kind, links[kind], blobs, stem)));
   byId("picture").src = urlOf(blobs.picture);
   byId("result").hidden = false;
   byId("state").hidden = true;
@@ -206,7 +214,8 @@ function verdict(result, seconds) {
   byId("verdict").textContent = `${SYMBOLS[result.decision]} ${words[result.decision]}`;
   const facts = [`score ${number(result.score)}`];
   if (result.threshold !== null) facts.push(`anomalous above ${number(result.threshold)}`);
-  if (result.p_value !== null) facts.push(`p ${number(result.p_value, 2)} (no less than ${number(result.p_resolution, 2)} is possible)`);
+  if (result.p_value !== null)
+    facts.push(`p ${number(result.p_value, 2)} (smallest possible ${number(result.p_resolution, 2)})`);
   if (result.anomalous_ml !== null) facts.push(`${number(result.anomalous_ml)} ml beyond the voxel threshold`);
   facts.push(`${number(seconds, 2)} s`);
   byId("facts").textContent = facts.join(" \u00B7 ");
@@ -222,6 +231,7 @@ function item(tag, words, kind = "") {
 
 function regions(components) {
   byId("none").hidden = components.length > 0;
+  byId("regions-title").hidden = false;
   byId("regions").hidden = components.length === 0;
   byId("components").replaceChildren(...components.map(found => {
     const row = document.createElement("tr");
@@ -233,9 +243,8 @@ function regions(components) {
 }
 
 function download(kind, link, blobs, stem) {
-  const labels = { ...LABELS, picture: "picture", sidecar: "all numbers (JSON)", table: "slices (CSV)" };
   const line = document.createElement("li");
-  const anchor = item("a", labels[kind] || kind.replaceAll("_", " "));
+  const anchor = item("a", LABELS[kind] || kind.replaceAll("_", " "));
   anchor.href = urlOf(blobs[kind]);
   anchor.download = link.split("/").pop().replace(/^scan/, stem);
   line.append(anchor);
@@ -243,22 +252,20 @@ function download(kind, link, blobs, stem) {
 }
 
 async function view(result, scan, blobs) {
-  const note = byId("no-viewer");
-  note.hidden = true;
-  byId("viewer").hidden = false;
+  const shown = { scan, zscore: blobs.zscore, anomaly: blobs.anomaly };
+  const volumes = [];
+  for (const [role, blob] of Object.entries(shown)) {
+    if (!blob) continue;
+    const bytes = await blob.arrayBuffer();
+    const packed = new Uint8Array(bytes, 0, 2).join() === "31,139"; // whatever the file is called
+    volumes.push({ role, name: packed ? `${role}.nii.gz` : `${role}.nii`, bytes });
+  }
   try {
-    if (!window.niivue || !window.mri3dViewer) throw new Error("its script is not installed here");
-    const roles = ["zscore", "anomaly", "error"].filter(role => blobs[role]);
-    const maps = roles.map(async role => ({
-      role, name: `${role}.nii.gz`, bytes: await blobs[role].arrayBuffer(),
-    }));
-    const volumes = [{ role: "scan", name: scan.name, bytes: await scan.arrayBuffer() }, ...(await Promise.all(maps))];
     const { voxel_threshold: threshold, components } = result;
-    await window.mri3dViewer.show(byId("viewer"), { volumes, threshold, components });
-  } catch (error) {
-    byId("viewer").hidden = true;
-    note.hidden = false;
-    note.textContent = `There is no viewer to turn the scan in (${error.message}); the picture shows what was found.`;
+    await mri3dViewer.show(byId("viewer"), { volumes, threshold, components });
+    byId("regions").hidden = byId("regions-title").hidden = components.length > 0; // the viewer lists them
+  } catch {
+    // it says itself why it cannot be shown; picture and regions tell the same
   }
 }
 
@@ -271,7 +278,9 @@ async function start() {
     return complain(problem);
   }
   byId("access").hidden = true;
+  byId("go").hidden = false;
   byId("state").hidden = true;
+  byId("kept").textContent = `${number(model.keep_hours)} hours`;
   byId("model").textContent = `Model ${model.name}, version ${model.version}, for ${model.modalities.join(", ")}`;
   showScans();
 }
