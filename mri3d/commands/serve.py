@@ -11,10 +11,10 @@ from pathlib import Path
 import uvicorn
 
 from mri3d.errors import UsageError
+from mri3d.serving.access import is_loopback, read_token
 from mri3d.serving.app import create_app
 from mri3d.serving.connections import PatientProtocol
 from mri3d.serving.model import Model
-from mri3d.serving.security import is_loopback, read_token
 from mri3d.serving.service import Service
 from mri3d.serving.settings import Settings
 

@@ -42,7 +42,7 @@ class Model:
         self._detector = Detector(root, device)
         self.sets = modality_sets(self._detector.modalities, config.get("missing_modalities", False))
         # those of mri3d detect without options, so that sidecars are the same
-        self._settings = {"min_ml": config["min_ml"], "keep_reconstruction": False, "per_modality": "no"}
+        self.settings = {"min_ml": config["min_ml"], "keep_reconstruction": False, "per_modality": "no"}
 
     @property
     def bundle(self) -> dict[str, str]:
@@ -80,7 +80,7 @@ class Model:
         """
         subject = Subject(NAME, NAME, PurePosixPath(), {name: scan_of(folder, name) for name in modalities})
         detection = self._detector.detect(subject)
-        write_detection(detection, folder, self._detector.bundle, self._settings)
+        write_detection(detection, folder, self._detector.bundle, self.settings)
         path = path_of(folder, NAME, SIDECAR)
         told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         told["inputs"] = {name: {"bytes": given["bytes"]} for name, given in told["inputs"].items()}

@@ -98,6 +98,7 @@ class ModelView(BaseModel):
     device: str
     modalities: list[str] = Field(description="Fields of the form; the first, the reference, may also be called file.")
     optional: list[str] = Field(description="Those that a subject may lack.")
+    settings: dict[str, str | float | bool] = Field(description="What beside the bundle makes the maps what they are.")
     max_upload_bytes: int
     max_volume_bytes: int = Field(description="Of the voxels, decompressed.")
     keep_hours: float = Field(description="How long results are kept.")
@@ -142,6 +143,7 @@ def model_view(service: Service) -> ModelView:
         device=model.device,
         modalities=list(model.modalities),
         optional=list(model.optional),
+        settings=model.settings,
         max_upload_bytes=service.settings.max_upload_bytes,
         max_volume_bytes=MAX_VOLUME_BYTES,
         keep_hours=service.settings.keep_hours,

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
-import socket
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mri3d.errors import UsageError
 from mri3d.serving.problems import Refusal
-
-SHORTEST_TOKEN = 16
 
 OPEN = ("/", "/health", "/ready", "/openapi.json")
 OPEN_BELOW = "/static/"
@@ -35,37 +29,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address, or every address of a name, is reached from this machine alone.
-
-    Raises:
-        UsageError: there is no such name.
-    """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        remedy = "Use 127.0.0.1, or an address of this machine"
-        raise UsageError(f"--host {host}", "an address of this machine", str(error), remedy) from None
-    return all(ipaddress.ip_address(str(address[4][0]).partition("%")[0]).is_loopback for address in found)
-
-
-def read_token(path: Path) -> str:
-    """The token in a file; white space around it does not count.
-
-    Raises:
-        UsageError: there is none, or one that could be guessed.
-    """
-    remedy = f"Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > {path}"
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(path, "a file with a token", "none that can be read", remedy) from None
-    if len(token) < SHORTEST_TOKEN or not all("!" <= letter <= "~" for letter in token):
-        expected = f"a token of {SHORTEST_TOKEN} or more letters, digits and signs without spaces"
-        raise UsageError(path, expected, f"one of {len(token)} characters", remedy)
-    return token
 
 
 class Guard:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mri3d.errors import UsageError
-from mri3d.serving.security import is_loopback, read_token
+from mri3d.serving.access import is_loopback, read_token
 from tests.command_line import mri3d
 from tests.serving.server import WAIT, Server
 
