@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +11,10 @@ import httpx
 import numpy as np
 
 from benchmarks.quick_bundle import SUBJECTS, make_quick_bundle
+from benchmarks.serving import ServerProcess
 from tests.brains import CENTRE, FOV, brain_on
 from tests.helpers import head_grid, write_nifti
 
-ROOT = Path(__file__).parents[2]
 GRID = head_grid("LPS", (4.0, 4.0, 4.0), 12.0, FOV, CENTRE)
 WAIT = {"Prefer": "wait=60"}
 
@@ -43,30 +39,8 @@ def make_bundle(root: Path, modalities: tuple[str, ...] = ("T1w",)) -> Path:
     return make_quick_bundle(root / "quick", root / "healthy", modalities, missing=len(modalities) > 1)
 
 
-class Server:
-    """``mri3d serve`` on a free port.
-
-    Args:
-        bundle: what it serves.
-        state: its folder.
-        words: further options.
-    """
-
-    def __init__(self, bundle: Path, state: Path, *words: object) -> None:
-        self.state = state
-        command = [sys.executable, "-m", "mri3d.cli", "serve", "--bundle", bundle, "--state", state, "--port", 0]
-        self.told = state.with_name(f"{state.name}.log")
-        with self.told.open("a") as told:
-            self.process = subprocess.Popen(
-                [*map(str, command), "--device", "cpu", "-v", *map(str, words)],
-                stdout=subprocess.PIPE, stderr=told, text=True, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("Serving quick at "), self.told.read_text()
-        self.url = line.rpartition(" ")[2].strip()
-        self.host, _, port = self.url.removeprefix("http://").rpartition(":")
-        self.port = int(port)
+class Server(ServerProcess):
+    """``mri3d serve`` on a free port; see there."""
 
     def client(self, **options: Any) -> httpx.Client:
         """A client of it."""
@@ -74,7 +48,8 @@ class Server:
 
     def send_raw(self, content: bytes, seconds: float = 20.0) -> bytes:
         """Send bytes and nothing more, and return what comes back until the connection is closed or time is up."""
-        with socket.create_connection((self.host, self.port), timeout=seconds) as connection:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=seconds) as connection:
             connection.sendall(content)
             received = b""
             try:
@@ -88,17 +63,6 @@ class Server:
         """What is in the state's folder, SQLite's own files and the lock left out."""
         names = {path.relative_to(self.state).as_posix() for path in self.state.rglob("*")}
         return {name for name in names if not name.startswith(("jobs.sqlite", "lock"))}
-
-    def kill(self) -> None:
-        """As a crash would."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        """As an administrator would."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
 
 
 def finished(client: httpx.Client, job: str, seconds: float = 90.0) -> dict[str, Any]:

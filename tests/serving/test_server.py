@@ -272,7 +272,7 @@ def test_what_is_asked_for_is_not_in_the_log(server: Server, tmp_path: Path):
     with server.client() as client:
         client.get("/v1/jobs/Mueller_Anna?name=secret")
         client.post("/v1/detect", files={"file": ("Mueller_Anna.nii.gz", b"Mueller_Anna")})
-    told = server.told.read_text()
+    told = server.log.read_text()
     assert "Mueller_Anna" not in told and "secret" not in told
 
 
