@@ -40,7 +40,7 @@ from mri3d.serving.settings import GATES, LONGEST_WAIT
 from mri3d.serving.uploads import check, receive
 
 TIDY_SECONDS = 60.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 MEDIA_TYPES = {".gz": "application/gzip", ".json": "application/json", ".png": "image/png", ".csv": "text/csv"}
 OTHER_TYPE = "application/octet-stream"
 """Of scripts and pages too: they are for a folder of results, and nothing that this server would run."""
@@ -106,9 +106,9 @@ def _jobs(service: Service) -> APIRouter:
     ) -> Response:
         """Queue a scan; one field for each modality, the reference's may be called `file`."""
         nonlocal arriving
-        service.refuse_if_full(arriving)
         arriving += 1
         try:
+            await to_thread.run_sync(service.refuse_if_full, arriving - 1)
             with service.state.incoming() as folder:
                 given = await receive(request, folder, service.model, service.settings)
                 await to_thread.run_sync(check, folder, given, limiter=gates)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mri3d.serving.jobs import Status
@@ -91,6 +92,8 @@ class Observe:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            pass  # nobody is left to be answered
         except Exception as error:
             tracebacks.debug("unexpected error in a request", exc_info=error)
             logger.error("unexpected %s in a request", type(error).__name__)

@@ -67,7 +67,7 @@ async def receive(request: Request, folder: Path, model: Model, settings: Settin
         raise Refusal(507, "storage-full", detail) from None
     finally:
         form.close()
-    return form.modalities(model)
+    return await to_thread.run_sync(form.modalities, model)
 
 
 def check(folder: Path, given: ModalitySet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 tracebacks = logging.getLogger("mri3d.debug")
 
 IDLE_SECONDS = 1.0
-PATIENCE = 8.0
+PATIENCE = 4.0
 """How long a running job is waited for when the server ends; Docker kills after 10."""
 
 
@@ -67,14 +68,23 @@ class Worker:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            job = self._jobs.claim()
-            if job is None:
+            try:
+                idle = not self._do_next()
+            except sqlite3.Error as error:  # as of a full disk, which may have room again
+                logger.error("the table of jobs: %s", error)
+                idle = True
+            if idle:
                 self._wake.wait(IDLE_SECONDS)
                 self._wake.clear()
-                continue
+
+    def _do_next(self) -> bool:
+        """Do the job that has waited longest; False where none waits."""
+        job = self._jobs.claim()
+        if job is not None:
             self._running = job.id
             self._do(job)
             self._running = None
+        return job is not None
 
     def _do(self, job: Job) -> None:
         """One job to its end; whatever happens to it is told in its line of the table."""
