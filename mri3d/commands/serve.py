@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from mri3d.serving.settings import Settings
 
 CONNECTIONS = 512
 """At once; beyond it a client is told to come back."""
+
+ENDED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,11 @@ def serve(root: Path, device: str, address: Address, settings: Settings, say: Ca
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             service.state.release()
+            if service.worker.running:
+                say("Ended; the job that runs is done after the next start")
+                sys.stdout.flush()
+                # Python's own way out would pull its floor from under the compiled code that works on, and abort
+                os._exit(ENDED)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -46,7 +46,8 @@ class Service:
 
     def stop(self) -> None:
         """End; what is queued or still runs waits for the next start. The state stays this process's own."""
-        if self.worker.stop():
+        self.worker.stop()
+        if not self.worker.running:
             self.jobs.close()
 
     def refuse_if_full(self, arriving: int) -> None:

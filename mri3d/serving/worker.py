@@ -52,19 +52,19 @@ class Worker:
         """Whether jobs are being done."""
         return self._thread.is_alive() and not self._stopping.is_set()
 
-    def stop(self) -> bool:
-        """Begin no other job, and wait a little for the one that runs; it waits for the next start if it takes longer.
+    @property
+    def running(self) -> bool:
+        """Whether there is work in progress, which nothing can interrupt."""
+        return self._thread.is_alive()
 
-        Returns:
-            Whether the thread has ended.
-        """
+    def stop(self) -> None:
+        """Begin no other job, and wait a little for the one that runs; if it takes longer, the next start does it."""
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(PATIENCE)
-        if self._thread.is_alive() and self._running is not None:
+        if self.running and self._running is not None:
             self._jobs.give_back(self._running)
-        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
