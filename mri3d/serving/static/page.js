@@ -190,7 +190,7 @@ async function show(job, scan) {
   for (const [kind, link] of Object.entries(links)) blobs[kind] = await (await get(link)).blob();
   urls.forEach(URL.revokeObjectURL);
   urls = [];
-  verdict(result, (new Date(job.finished) - new Date(job.started)) / 1000);
+  verdict(result);
   regions(result.components);
   const known = Object.keys(LABELS).filter(kind => links[kind]);
   const kinds = [...new Set([...known, ...Object.keys(links)])];
@@ -208,7 +208,7 @@ function urlOf(blob) {
   return url;
 }
 
-function verdict(result, seconds) {
+function verdict(result) {
   const words = { anomalous: "Anomalous", normal: "Normal", uncalibrated: "No decision: the model is not calibrated" };
   byId("verdict").className = result.decision;
   byId("verdict").textContent = `${SYMBOLS[result.decision]} ${words[result.decision]}`;
@@ -217,7 +217,6 @@ function verdict(result, seconds) {
   if (result.p_value !== null)
     facts.push(`p ${number(result.p_value, 2)} (smallest possible ${number(result.p_resolution, 2)})`);
   if (result.anomalous_ml !== null) facts.push(`${number(result.anomalous_ml)} ml beyond the voxel threshold`);
-  facts.push(`${number(seconds, 2)} s`);
   byId("facts").textContent = facts.join(" \u00B7 ");
   byId("warnings").replaceChildren(...result.warnings.map(words => item("li", words)));
 }
