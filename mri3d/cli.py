@@ -9,12 +9,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mri3d import __version__
 from mri3d.errors import InputError, Mri3dError, PreprocessingError, UsageError
+
+if TYPE_CHECKING:
+    from mri3d.commands.detect import Summary
 
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -163,6 +166,8 @@ def main() -> None:
 @click.option("--recon", is_flag=True, help="Write NAME_recon.nii.gz too.")
 @click.option("--per-modality", is_flag=True, help="Write the maps of each modality alone, too.")
 @click.option("--native", is_flag=True, help="Write those on each modality's own grid, too.")
+@click.option("--server", metavar="URL", help="Have a server score, which mri3d serve runs; bundle and device are its.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="File with the token that the server asks for.")
 @resume_option
 @overwrite_option
 @device_option
@@ -176,6 +181,8 @@ def detect(
     recon: bool,
     per_modality: bool,
     native: bool,
+    server: str | None,
+    token_file: Path | None,
     resume: bool,
     overwrite: bool,
     device: str,
@@ -183,6 +190,15 @@ def detect(
     settings: dict[str, Any],
 ) -> None:
     """Score the volumes in INPUT and write their anomaly maps."""
+    if server is not None:
+        given = {
+            "--bundle": bundle, "--mask": mask, "--recon": recon, "--per-modality": per_modality, "--native": native,
+            "--set": settings, f"--device {device}": device != "auto",
+        }  # fmt: skip
+        _detect_remotely(source, output, server, token_file, _existing(resume, overwrite), modalities, given)
+        return
+    if token_file is not None:
+        raise UsageError("--token-file", "--server with it", "none", "Leave it out")
     from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
     from mri3d.commands.detect import detect as run
     from mri3d.recipe import literal
@@ -197,6 +213,33 @@ def detect(
         "per_modality": "native" if native else "reference" if per_modality else "no",
     }
     summary = run(source, find_bundle(bundle or DEFAULT_BUNDLE), output, device, overrides, modalities)
+    _say_detected(summary, output)
+
+
+def _detect_remotely(
+    source: Path,
+    output: Path,
+    server: str,
+    token_file: Path | None,
+    existing: str,
+    modalities: list[str] | None,
+    given: dict[str, Any],
+) -> None:
+    """Have a server score; ``given`` are options that it would not know of."""
+    from mri3d.extras import need
+
+    for option, value in given.items():
+        if value:
+            expected = "no option that the server's owner sets"
+            raise UsageError(f"--server {server}", expected, option, "Leave it out, or detect without --server")
+    need("httpx", "client", "mri3d detect --server")
+    from mri3d.commands.remote import Server
+    from mri3d.commands.remote import detect as run
+
+    _say_detected(run(source, Server.of(server, token_file), output, existing, modalities), output)
+
+
+def _say_detected(summary: Summary, output: Path) -> None:
     _say(summary.words)
     _say(f"Table: {output / 'results.csv'}\nReport: {output / 'report.html'}")
     _report_failures(summary.failures)
@@ -474,6 +517,62 @@ def denoise(
     count, failures = run(source, root, output, sigma, device, modalities, overwrite)
     _say(f"{count} volume{'s' if count != 1 else ''} denoised in {output}")
     _report_failures(failures)
+
+
+@main.command(cls=Command)
+@click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; any but this machine's needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="File with the token that clients have to send.",
+)
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for uploads, results and the table of jobs. [default: mri3d in the user's state folder]",
+)
+@click.option("--queue", type=click.IntRange(min=1), default=32, show_default=True, help="Jobs that may wait.")
+@click.option(
+    "--max-upload-mb", type=click.IntRange(min=1), default=512, show_default=True, help="Largest request in MiB.",
+)
+@click.option(
+    "--upload-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True,
+    help="Seconds that an upload may take.",
+)
+@click.option(
+    "--keep-hours", type=click.FloatRange(min=0, min_open=True), default=24.0, show_default=True,
+    help="How long results are kept.",
+)
+@device_option
+def serve(
+    bundle: str | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    state: Path | None,
+    queue: int,
+    max_upload_mb: int,
+    upload_timeout: float,
+    keep_hours: float,
+    device: str,
+) -> None:
+    """Serve a bundle over HTTP: a page to drop a scan on, and an interface for programs.
+
+    Jobs and their results survive a restart with the same --state. Only this machine reaches the server unless --host
+    says otherwise.
+    """
+    from mri3d.extras import need
+
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        need(package, "serve", "mri3d serve")
+    from mri3d.bundle import DEFAULT_BUNDLE, find_bundle
+    from mri3d.commands.serve import Address, default_state, token_for
+    from mri3d.commands.serve import serve as run
+    from mri3d.serving.settings import Settings
+
+    address = Address(host, port)
+    token = token_for(address, token_file)
+    settings = Settings(state or default_state(), token, queue, max_upload_mb, upload_timeout, keep_hours)
+    run(find_bundle(bundle or DEFAULT_BUNDLE), device, address, settings, _say)
 
 
 @main.command(cls=Command)

@@ -32,9 +32,9 @@ LAYERS = {
     "workflow": 6,
     "detector": 7,
     "search": 7,
-    "commands": 8,
-    "serving": 9,
-    "cli": 9,
+    "serving": 8,
+    "commands": 9,
+    "cli": 10,
 }
 
 # Each takes seconds to load, or loads one that does.

@@ -10,7 +10,7 @@ from typing import Any
 
 from mri3d.errors import UsageError
 from mri3d.recipe import config_of, literal
-from mri3d.scoring.modality_sets import modality_sets
+from mri3d.scoring.modality_sets import ModalitySet, modality_sets
 from mri3d.workflow import open_workflow, plain_errors, set_device
 
 
@@ -56,8 +56,9 @@ def detect(
     config = config_of(root, "inference")
     own = list(config["modalities"])
     places = {"dataset_dir": literal(source), "output_dir": literal(output)}
-    taken = own if modalities is None else _taken(modalities, own, config.get("missing_modalities", False))
-    given = {} if taken == own else {"given": taken}
+    sets = modality_sets(own, config.get("missing_modalities", False))
+    chosen = own if modalities is None else taken(modalities, sets)
+    given = {} if chosen == own else {"given": chosen}
     workflow = open_workflow(root, "inference", {**overrides, **set_device(device), **places, **given})
     if len(own) == 1 and overrides.get("per_modality", "no") != "no":
         expected, remedy = "a bundle of several modalities", "Leave it out: all its maps are of that one"
@@ -66,24 +67,27 @@ def detect(
         workflow.run()
     rows = workflow.parser.get_parsed_content("output").ordered
     failures = tuple(f"{row['input']}: {row['error']}" for row in rows if row["status"] == "failed")
-    return Summary(_in_words(rows), failures)
+    return Summary(in_words(rows), failures)
 
 
-def _taken(modalities: Sequence[str], own: Sequence[str], missing: bool) -> list[str]:
+def taken(modalities: Sequence[str], sets: Sequence[ModalitySet]) -> list[str]:
     """What is taken of each subject.
+
+    Args:
+        modalities: what was asked for.
+        sets: what the bundle is calibrated for.
 
     Raises:
         UsageError: the bundle is not calibrated for that.
     """
-    sets = modality_sets(own, missing)
     if tuple(modalities) not in sets:
         wanted = f"{' or '.join(map(','.join, sets))}, which the bundle is trained and calibrated for"
         raise UsageError("--modalities", wanted, ",".join(modalities), "Leave it out")
     return list(modalities)
 
 
-def _in_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Such as ``12 subjects: 2 anomalous, 10 normal; 3 with warnings (see the table).``"""
+def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What became of subjects, such as ``12 subjects: 2 anomalous, 10 normal; 3 with warnings (see the table).``"""
     decisions = Counter(str(row["decision"] or row["status"]) for row in rows)
     words = ", ".join(f"{count} {decision}" for decision, count in sorted(decisions.items()))
     warned = sum(bool(row["warnings"]) for row in rows)

@@ -104,10 +104,14 @@ class OutputFolder:
             row = failed_row(case.subject, error, self.source, sum(case.seconds.values()), case.warnings)
         else:
             row = row_of(replace(detection, seconds=case.seconds), self.source)
-        self.rows[case.subject.key] = row
+        self.keep(case.subject, row)
+
+    def keep(self, subject: Subject, row: Row) -> None:
+        """Add a line that is known already; for the files of a subject that failed see :meth:`record`."""
+        self.rows[subject.key] = row
         with writable(self.root, "Mend permissions and free space, then use --resume"):
-            if detection is None:
-                clear(self.root, case.subject.key)
+            if row["status"] == "failed":
+                clear(self.root, subject.key)
             for name in (RUN, REPORT):  # they tell of a run that is done
                 (self.root / name).unlink(missing_ok=True)
             write_results(self.root / TABLE, self.ordered)

@@ -23,4 +23,4 @@ def row(decision: str | None, warnings: str | None = None) -> dict[str, str | No
     ],
 )
 def test_the_summary_counts_decisions_and_subjects_with_warnings(rows: list[dict[str, str | None]], words: str):
-    assert detect._in_words(rows) == words
+    assert detect.in_words(rows) == words

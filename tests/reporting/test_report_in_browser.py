@@ -91,11 +91,11 @@ def test_from_the_table_to_what_was_found(report: str, lesion_mm: tuple[float, f
 @needs_niivue
 def test_a_viewer_without_its_files_says_so(report: str, tmp_path: Path) -> None:
     (tmp_path / "out" / f"sub-far{VIEW}").unlink()
-    with open_page(report.replace("report.html", "sub-far.html"), missing_files=True) as page:
+    with open_page(report.replace("report.html", "sub-far.html"), expected="NOT_FOUND|_view.js|report_files") as page:
         page.get_by_text("belongs beside this page").wait_for()
     for path in (tmp_path / "out" / "report_files").iterdir():
         path.unlink()
-    with open_page(report.replace("report.html", "sub-near.html"), missing_files=True) as page:
+    with open_page(report.replace("report.html", "sub-near.html"), expected="NOT_FOUND|_view.js|report_files") as page:
         page.get_by_text("belongs beside report.html").wait_for()
 
 

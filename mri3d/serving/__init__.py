@@ -1,0 +1,1 @@
+"""The HTTP service: a volume in, a job, its maps out."""
