@@ -17,7 +17,7 @@ RUNS = sorted((ROOT / "docs" / "detection").glob("*.json"))
 SHOWN = {
     "README.md": [
         *("atlas", "intensity", "equalised", "pca", "brain_t1_cae", "brain_t1_cae2d", "vae", "resnet", "unet"),
-        *("attention_unet", "denoise", "brain_t1", "ensemble", "ensemble_denoise"),
+        *("attention_unet", "denoise", "brain_t1", "ensemble_denoise"),
     ],
     "bundles/brain_t1/docs/README.md": ["atlas", "pca", "brain_t1_cae", "brain_t1"],
     "bundles/brain_t1_cae/docs/README.md": ["atlas", "brain_t1_cae", "cae_seed1", "brain_t1"],
