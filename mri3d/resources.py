@@ -15,6 +15,11 @@ def bundles_dir() -> Path:
     return _folder("bundles")
 
 
+def atlas_path() -> Path:
+    """The atlas of regions that a bundle gets where its recipe names no other."""
+    return _folder("configs") / "atlas" / "regions_dseg.nii.gz"
+
+
 def _folder(name: str) -> Path:
     # A wheel carries the folder inside the package; a checkout, installed editably or not at all, has it beside.
     package = Path(__file__).resolve().parent

@@ -23,7 +23,9 @@ MAPS = {
     "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
 }
 SIDECAR, PICTURE, MODALITIES, SLICES = ".json", ".png", "_modalities.png", "_slices.csv"
+REGIONS, REGIONS_PICTURE = "_regions.csv", "_regions.png"
 TABLE, RUN, REPORT = "results.csv", "run.json", "report.html"
+COHORT_REGIONS, HEAT_MAP = "regions.csv", "regions.png"
 
 
 def modality_kind(modality: str, kind: str, native: bool) -> str:
@@ -36,7 +38,7 @@ def ending_of(kind: str) -> str:
     return f"_{kind}.nii.gz"
 
 
-ENDINGS = (SIDECAR, PICTURE, MODALITIES, SLICES, *map(ending_of, MAPS))
+ENDINGS = (SIDECAR, PICTURE, MODALITIES, SLICES, REGIONS, REGIONS_PICTURE, *map(ending_of, MAPS))
 """The sidecar comes first: while it stands, so does all that it tells of."""
 
 

@@ -12,7 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from mri3d.errors import Mri3dError, UsageError
-from mri3d.reporting.names import ENDINGS, MODALITIES, PICTURE, REPORT, RUN, SIDECAR, TABLE, clear, ending_of, path_of
+from mri3d.reporting.cohort_regions import write_cohort
+from mri3d.reporting.names import (
+    COHORT_REGIONS,
+    ENDINGS,
+    HEAT_MAP,
+    MODALITIES,
+    PICTURE,
+    REGIONS,
+    REPORT,
+    RUN,
+    SIDECAR,
+    TABLE,
+    clear,
+    ending_of,
+    path_of,
+)
 from mri3d.reporting.ownership import check_inside, is_ours, writable
 from mri3d.reporting.page import write_page
 from mri3d.reporting.subject_files import origin_of, versions, write_detection
@@ -102,7 +117,7 @@ class OutputFolder:
         return [self.rows[subject.key] for subject in self.subjects if subject.key in self.rows]
 
     def finish(self) -> None:
-        """Write ``results.csv``, ``run.json`` and ``report.html``."""
+        """Write ``results.csv``, ``regions.csv``, ``run.json`` and ``report.html``."""
         rows = self.ordered
         run = {
             "command": sys.argv,
@@ -117,6 +132,7 @@ class OutputFolder:
         with writable(self.root, "Mend permissions and free space, then use --resume"):
             write_results(self.root / TABLE, rows)
             write_json(self.root / RUN, run)
+            write_cohort(self.root, rows, self.source)
             write_page(self.root / REPORT, rows, run)
 
     def exit_if_failed(self) -> None:
@@ -132,8 +148,9 @@ class OutputFolder:
     def _check_places(self) -> None:
         """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
         inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
-        taken = {_place(path): path for path in (self.root / RUN, self._list, *inputs)}
-        for name in (TABLE, RUN, REPORT):
+        own = (self.root / name for name in (RUN, COHORT_REGIONS, HEAT_MAP))
+        taken = {_place(path): path for path in (*own, self._list, *inputs)}
+        for name in (TABLE, RUN, REPORT, COHORT_REGIONS, HEAT_MAP):
             if _place(self.root / name) == _place(self._list):
                 remedy = "Choose another output folder"
                 raise UsageError(self._list, "an input that the run does not write", name, remedy)
@@ -181,7 +198,7 @@ class OutputFolder:
                 and {key: made[key] for key in origin} == origin
                 and all(
                     path_of(self.root, subject.key, ending).exists()
-                    for ending in (PICTURE, *map(ending_of, made["maps"]))
+                    for ending in (PICTURE, *[REGIONS][: len(made["regions"])], *map(ending_of, made["maps"]))
                 )
             )
             return row_of_sidecar(made, subject, self.source) if stands else None

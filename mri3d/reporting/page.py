@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from mri3d.reporting.cohort_regions import cohort_section, subject_section
 from mri3d.reporting.html import definitions, scrolling_table, write_document
 from mri3d.reporting.names import MAPS, MODALITIES, PICTURE, SIDECAR, ending_of, modality_kinds, path_of
 from mri3d.reporting.table import Row, Value
@@ -56,6 +57,7 @@ def write_page(path: Path, rows: Iterable[Row], run: Mapping[str, object]) -> No
     ranked = sorted(rows, key=_rank)
     title = "Anomaly report"
     main = f"""{_table(ranked)}
+{cohort_section(path.parent)}
 <h2>Subjects</h2>
 {"".join(_article(number, row, path.parent) for number, row in enumerate(ranked, start=1))}
 <h2>Open the maps in a viewer</h2>
@@ -142,6 +144,7 @@ def _article(number: int, row: Row, folder: Path) -> str:
     ]
     if maps:
         parts.append(f'<ul class="maps">{"".join(maps)}</ul>')
+    parts.append(subject_section(folder, key))
     source = f'<p class="soft">{escape(str(row["input"]))}</p>'
     return f'<article id="s{number}"><h3>{name}</h3>\n{source}\n' + "\n".join(parts) + "</article>\n"
 

@@ -58,6 +58,34 @@ class SliceScore:
 
 
 @dataclass(frozen=True)
+class RegionScore:
+    """One region of the atlas in one subject.
+
+    Args:
+        index: its number in the atlas.
+        name: such as ``Left Caudate``.
+        volume_ml: its volume in this brain.
+        mean_z: mean of the z-map over it; None where there is no z-map, or no brain in the region.
+        peak_z: largest value of the z-map in it; likewise.
+        fraction: share of its voxels above the voxel threshold; likewise.
+        z: how many healthy standard deviations it is larger (or, below 0, smaller) than in healthy people, relative to
+            the whole brain; None where no healthy people are known.
+        p: two-sided, of Student's t for one new person; likewise.
+        q: the same corrected for the number of regions (Benjamini and Hochberg); likewise.
+    """
+
+    index: int
+    name: str
+    volume_ml: float
+    mean_z: float | None
+    peak_z: float | None
+    fraction: float | None
+    z: float | None
+    p: float | None
+    q: float | None
+
+
+@dataclass(frozen=True)
 class Score:
     """How far a subject departs from healthy ones.
 
@@ -137,6 +165,7 @@ class Detection:
         components: regions of ``anomaly``, largest first.
         model: the same subject on the model grid.
         slices: of the model grid, bottom to top; empty where the bundle does not judge them.
+        regions: of the atlas; empty where the bundle has none.
         reconstruction: the reference's reconstruction in normalised intensity, if asked for.
         coregistrations: how the other modalities were brought to the reference, by their name.
         modality_maps: of each modality alone, if asked for.
@@ -158,6 +187,7 @@ class Detection:
     components: tuple[Component, ...]
     model: ModelSpace
     slices: tuple[SliceScore, ...] = ()
+    regions: tuple[RegionScore, ...] = ()
     reconstruction: FloatArray | None = None
     coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)
     modality_maps: tuple[ModalityMap, ...] = ()

@@ -120,6 +120,7 @@ class Decide(Stage):
             components=components,
             model=ModelSpace(self.grid, image, pred * mask, mask, item.get("model_zscore"), _images(item)),
             slices=item.get("slices", ()),
+            regions=item.get("regions") or (),
             reconstruction=item["recon"],
             coregistrations=case.coregistrations,
             modality_maps=item.get("modality_maps", ()),
