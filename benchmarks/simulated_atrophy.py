@@ -45,15 +45,13 @@ class Atrophy:
 
     Args:
         data: (X, Y, Z) intensities on the scan's grid.
-        labels: the same deformation of the labels, by the nearest voxel.
-        lost: share of its volume that each structure lost, by name.
+        lost: share of its volume that each structure lost, by name, its labels interpolated linearly.
         horns: share that the frontal horns gained.
         least_jacobian: of the deformation; above 0, so that it folds nowhere.
         farthest_mm: how far a point moved at most.
     """
 
     data: FloatArray
-    labels: LabelArray
     lost: dict[str, float]
     horns: float
     least_jacobian: float
@@ -82,14 +80,12 @@ def shrink_striatum(data: FloatArray, labels: LabelArray, grid: Grid, share: flo
     jacobian = float(_jacobian(back).min())
     if jacobian <= 0:
         raise ValueError(f"a deformation that folds (Jacobian {jacobian:.2f})")
-    deformed, moved = data.astype(np.float32).copy(), labels.copy()
+    deformed = data.astype(np.float32).copy()
     # splines, since a linear interpolation would blur, and blur is no atrophy
     deformed[box] = np.clip(ndimage.map_coordinates(deformed[box], back, order=3, mode="nearest"), data.min(), None)
-    moved[box] = ndimage.map_coordinates(labels[box], back, order=0, mode="nearest")
     steps = (back - _identity(back.shape[1:])) * np.reshape(grid.spacing, (3, 1, 1, 1))
     return Atrophy(
         deformed,
-        moved,
         {name: 1 - _volume(mask, back) / mask.sum() for name, mask in masks.items()},
         _volume(horns, back) / horns.sum() - 1,
         jacobian,

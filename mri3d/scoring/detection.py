@@ -69,7 +69,7 @@ class RegionScore:
         peak_z: largest value of the z-map in it; likewise.
         fraction: share of its voxels above the voxel threshold; likewise.
         z: how many healthy standard deviations it is larger (or, below 0, smaller) than in healthy people, relative to
-            the whole brain; None where no healthy people are known.
+            what surrounds it; None where no healthy people are known.
         p: two-sided, of Student's t for one new person; likewise.
         q: the same corrected for the number of regions (Benjamini and Hochberg); likewise.
     """
