@@ -98,7 +98,7 @@ def draw_heat_map(people: People, path: Path) -> None:
         axes.set_ylabel(f"{len(people)} subjects")
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    words = "z of the volume (blue smaller, red larger)" if judged else "mean of the z-map"
+    words = "z (red larger)" if judged else "mean of the z-map"
     picture.colorbar(shown, ax=axes, label=words, fraction=0.025, pad=0.01, extend="both" if judged else "max")
     axes.set_title(f"Regions of all subjects; dots: q < {SIGNIFICANT}" if judged else "Regions of all subjects",
                    loc="left", fontsize=11, color=INK)  # fmt: skip

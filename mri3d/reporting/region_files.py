@@ -87,7 +87,7 @@ def _style(axes: Axes, values: Sequence[float]) -> None:
     widest = max(3.0, *(abs(value) for value in values))
     low = min(values) < 0
     # room for the words at the ends of the bars
-    axes.set_xlim(-1.45 * widest if low else 0.0, 1.45 * widest if max(values) > 0 else 0.0)
+    axes.set_xlim(-1.7 * widest if low else 0.0, 1.7 * widest if max(values) > 0 else 0.0)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0, colors=INK)
