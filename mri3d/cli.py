@@ -358,6 +358,20 @@ def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], o
 
 
 @main.command(cls=Command)
+@click.argument("folder", metavar="OUTPUT", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write report.html and the subjects' pages of OUTPUT, a folder that detect wrote, once more.
+
+    Nothing is scored again: the pages are made of the table, the subjects' JSON files, pictures and viewer volumes.
+    """
+    from mri3d.reporting.names import REPORT
+    from mri3d.reporting.report import remake_report
+
+    count = remake_report(folder)
+    _say(f"{count} subject{'s' if count != 1 else ''}\nReport: {folder / REPORT}")
+
+
+@main.command(cls=Command)
 @input_argument
 @output_option
 @click.option("--overwrite", is_flag=True, help="Replace the slices of an earlier export.")

@@ -1,4 +1,4 @@
-"""Where the recipes and the shipped bundles lie, installed or in a checkout."""
+"""Where the recipes, the shipped bundles and the viewer lie, installed or in a checkout."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def bundles_dir() -> Path:
 def atlas_path() -> Path:
     """The atlas of regions that a bundle gets where its recipe names no other."""
     return _folder("configs") / "atlas" / "regions_dseg.nii.gz"
+
+
+def viewer_dir() -> Path:
+    """The folder of the viewer's scripts."""
+    return Path(__file__).resolve().parent / "viewer"
 
 
 def _folder(name: str) -> Path:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import base64
+import os
+import struct
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
+from mri3d.reporting.table import Row, Value
 from mri3d.volumes.atomic import atomic_write
+
+STATES = {
+    "anomalous": "\N{BLACK UP-POINTING TRIANGLE}",
+    "normal": "\N{BLACK CIRCLE}",
+    "uncalibrated": "\N{WHITE CIRCLE}",
+    "failed": "\N{MULTIPLICATION SIGN}",
+}
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b2126; --soft: #5c6770; --line: #dde2e6; --tint: #f4f6f8;
@@ -65,7 +76,9 @@ for (const button of document.querySelectorAll("th button")) button.addEventList
 """
 
 
-def write_document(path: Path, title: str, header: str, main: str, style: str = "") -> None:
+def write_document(
+    path: Path, title: str, header: str, main: str, style: str = "", stylesheet: str | None = None
+) -> None:
     """Write a page.
 
     Args:
@@ -74,14 +87,16 @@ def write_document(path: Path, title: str, header: str, main: str, style: str = 
         header: HTML of the page's head.
         main: HTML of the rest.
         style: CSS beyond what all pages have.
+        stylesheet: a file of CSS to load, relative to the page.
     """
+    link = f'<link rel="stylesheet" href="{href(stylesheet)}">\n' if stylesheet else ""
     content = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{STYLE}{style}</style>
+{link}<style>{STYLE}{style}</style>
 </head>
 <body>
 <header>
@@ -131,3 +146,41 @@ def said(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " ".join(map(said, value))
     return str(value)
+
+
+def state_of(row: Row) -> str:
+    """``anomalous``, ``normal``, ``uncalibrated`` or ``failed``."""
+    return "failed" if row["status"] == "failed" else str(row["decision"])
+
+
+def badge(row: Row) -> str:
+    """A subject's state with its sign, so that it is not told by colour alone."""
+    state = state_of(row)
+    return f'<span class="state {state}"><span aria-hidden="true">{STATES[state]}</span> {state}</span>'
+
+
+def notes(row: Row) -> list[str]:
+    """Error and warnings of a subject, escaped."""
+    messages = [str(row[column]) for column in ("error", "warnings") if row[column]]
+    return [escape(note) for message in messages for note in message.split(" | ")]
+
+
+def number(value: Value, digits: int = 4) -> str:
+    """A number in few digits; of anything else nothing."""
+    return f"{value:.{digits}g}" if isinstance(value, (int, float)) else ""
+
+
+def href(path: str) -> str:
+    """A path relative to the page as a URL; a leading ``./`` keeps ``a:b.png`` from being read as a scheme."""
+    # Bytes, because a file name need not be UTF-8.
+    return ("" if path.startswith("../") else "./") + quote(os.fsencode(path))
+
+
+def png_size(picture: Path) -> str:
+    """Width and height of a PNG as attributes, so that lazy pictures hold their place."""
+    with picture.open("rb") as file:
+        header = file.read(24)
+    if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
+        return ""
+    width, height = struct.unpack(">II", header[16:24])
+    return f'width="{width}" height="{height}"'

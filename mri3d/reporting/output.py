@@ -18,18 +18,22 @@ from mri3d.reporting.names import (
     ENDINGS,
     HEAT_MAP,
     MODALITIES,
+    PAGE,
     PICTURE,
     REGIONS,
+    REGIONS_PICTURE,
     REPORT,
     RUN,
     SIDECAR,
+    SIMPLE_VIEW,
     TABLE,
+    VIEW,
     clear,
     ending_of,
     path_of,
 )
 from mri3d.reporting.ownership import check_inside, is_ours, writable
-from mri3d.reporting.page import write_page
+from mri3d.reporting.report import write_report
 from mri3d.reporting.subject_files import origin_of, versions, write_detection
 from mri3d.reporting.table import Row, failed_row, read_results, row_of, row_of_sidecar, write_results
 from mri3d.scoring.detection import Detection
@@ -117,7 +121,7 @@ class OutputFolder:
         return [self.rows[subject.key] for subject in self.subjects if subject.key in self.rows]
 
     def finish(self) -> None:
-        """Write ``results.csv``, ``regions.csv``, ``run.json`` and ``report.html``."""
+        """Write ``results.csv``, ``regions.csv``, ``run.json``, ``report.html`` and the subjects' pages."""
         rows = self.ordered
         run = {
             "command": sys.argv,
@@ -133,7 +137,7 @@ class OutputFolder:
             write_results(self.root / TABLE, rows)
             write_json(self.root / RUN, run)
             write_cohort(self.root, rows, self.source)
-            write_page(self.root / REPORT, rows, run)
+            write_report(self.root, rows, run)
 
     def exit_if_failed(self) -> None:
         """End the process with exit code 1 and a line on stderr if subjects failed; call it when all is written.
@@ -148,7 +152,7 @@ class OutputFolder:
     def _check_places(self) -> None:
         """Refuse subjects whose files would replace the run's own or an input: ``run.nii.gz`` has a ``run.json``."""
         inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
-        own = (self.root / name for name in (RUN, COHORT_REGIONS, HEAT_MAP))
+        own = (self.root / name for name in (RUN, REPORT, COHORT_REGIONS, HEAT_MAP))
         taken = {_place(path): path for path in (*own, self._list, *inputs)}
         for name in (TABLE, RUN, REPORT, COHORT_REGIONS, HEAT_MAP):
             if _place(self.root / name) == _place(self._list):
@@ -166,9 +170,9 @@ class OutputFolder:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
         remedy = "Choose another output folder"
         for subject in self.subjects:
-            for ending in (SIDECAR, PICTURE, MODALITIES):
+            for ending in (SIDECAR, PICTURE, MODALITIES, REGIONS, REGIONS_PICTURE, PAGE, VIEW, SIMPLE_VIEW):
                 path = path_of(self.root, subject.key, ending)
-                # a picture without its sidecar may be left of a run that was killed, but not beside the input
+                # what has lost its sidecar may be left of a run that was killed, but not beside the input
                 may_be_left = ending != SIDECAR and _place(path.parent) != _place(subject.reference.parent)
                 foreign = os.path.lexists(path) and not is_ours(path_of(self.root, subject.key, SIDECAR))
                 if foreign and not may_be_left:

@@ -16,6 +16,7 @@ from mri3d.reporting.names import MAPS, MODALITIES, PICTURE, SIDECAR, clear, end
 from mri3d.reporting.region_files import write_regions
 from mri3d.reporting.slice_files import write_slices
 from mri3d.reporting.subject_figure import draw_subject
+from mri3d.reporting.view import write_view
 from mri3d.scoring.detection import Detection, ModalityMap
 from mri3d.scoring.fidelity import fidelity
 from mri3d.transforms.template import template_on
@@ -36,7 +37,7 @@ def versions() -> dict[str, str]:
 def write_detection(
     detection: Detection, root: Path, bundle: Mapping[str, str], settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a subject's maps, picture and, once all else stands, its JSON, in place of any earlier ones.
+    """Write a subject's maps, pictures and, once all else stands, its JSON, in place of any earlier ones.
 
     Args:
         detection: the scored subject.
@@ -55,6 +56,7 @@ def write_detection(
     draw_subject(detection, path_of(root, key, PICTURE), template_on(detection.model.grid))
     if len(detection.model.images) > 1:
         draw_modalities(detection, path_of(root, key, MODALITIES))
+    write_view(detection, root, key)
     write_slices(detection, root, key)
     write_regions(detection, root, key)
     seconds = {**detection.seconds, "write": time.perf_counter() - start}

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mri3d.grid import Grid
+import numpy as np
+
+from mri3d.grid import Affine, Grid
 from mri3d.volumes.coregistration import Coregistration
 from mri3d.volumes.subject import Subject
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
@@ -117,6 +119,7 @@ class ModelSpace:
         mask: the brain on that grid.
         zscore: the z-map on that grid; None where the bundle has no statistics.
         images: every modality the subject has, like ``image``.
+        to_source: (4, 4) affine from template world space to the source's, mm.
     """
 
     grid: Grid
@@ -125,6 +128,7 @@ class ModelSpace:
     mask: BoolArray
     zscore: FloatArray | None = None
     images: Mapping[str, FloatArray] = field(default_factory=dict)
+    to_source: Affine = field(default_factory=lambda: np.eye(4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +171,8 @@ class Detection:
         slices: of the model grid, bottom to top; empty where the bundle does not judge them.
         regions: of the atlas; empty where the bundle has none.
         reconstruction: the reference's reconstruction in normalised intensity, if asked for.
-        coregistrations: how the other modalities were brought to the reference, by their name.
+        others: the modalities beside the reference, by name, each on its own grid.
+        coregistrations: how these were brought to the reference, by their name.
         modality_maps: of each modality alone, if asked for.
         warnings: what a user should know, whole sentences.
         seconds: time by stage.
@@ -189,6 +194,7 @@ class Detection:
     slices: tuple[SliceScore, ...] = ()
     regions: tuple[RegionScore, ...] = ()
     reconstruction: FloatArray | None = None
+    others: Mapping[str, Volume] = field(default_factory=dict)
     coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)
     modality_maps: tuple[ModalityMap, ...] = ()
     warnings: tuple[str, ...] = ()

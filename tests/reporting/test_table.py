@@ -107,5 +107,5 @@ def test_the_key_comes_back_from_the_file(folder: str, tmp_path: Path) -> None:
 
 
 def test_table_and_page_need_no_matplotlib() -> None:
-    code = "import sys, mri3d.reporting.page, mri3d.reporting.table; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, mri3d.reporting.report, mri3d.reporting.table; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,186 @@
+// The viewer of a subject: the scan in three planes, the z-map over it, and what was found to jump to.
+//
+//   mri3dViewer.show(element, {volumes, threshold, components})
+//
+// volumes: [{role, name, bytes | base64}], each a NIfTI file. The role is "scan" (the first; more of them are other
+//   modalities, with a label each), "recon", "zscore", "anomaly" or "brain".
+// threshold: z from which a voxel counts as anomalous; null where the bundle is uncalibrated.
+// components: [{index, volume_ml, peak_z, peak_mm, mean_z}], peak_mm in world coordinates (RAS, mm).
+// The promise is rejected where there is no WebGL 2 or no NiiVue; the element then says so.
+var mri3dViewer = (() => {
+  "use strict";
+
+  const STEP = { ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0], ArrowUp: [0, 0, 1], ArrowDown: [0, 0, -1],
+    PageUp: [0, 1, 0], PageDown: [0, -1, 0] };
+  const LAYERS = {
+    scan: { colormap: "gray", opacity: 1 },
+    recon: { colormap: "gray", opacity: 0 },
+    brain: { colormap: "mri3d_brain", opacity: 0, cal_min: 0.5, cal_max: 1 },
+    zscore: { colormap: "mri3d_z", opacity: 0.75 },
+    anomaly: { colormap: "mri3d_anomaly", opacity: 0, cal_min: 0.5, cal_max: 1 },
+  };
+  const ORDER = Object.keys(LAYERS);
+  const HIGHEST = 6;  // few healthy voxels in a thousand million have a larger z
+
+  function make(tag, properties = {}, ...children) {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  }
+
+  function labelled(words, control) {
+    return make("label", {}, make("span", { textContent: words }), control);
+  }
+
+  function bytesOf(volume) {
+    if (volume.bytes) return volume.bytes;
+    const text = atob(volume.base64), bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return bytes.buffer;
+  }
+
+  // Violet to yellow grows lighter all the way, so that those who do not see red or green read it too.
+  function addColours(viewer) {
+    const map = ([R0, G0, B0], [R1, G1, B1], [R2, G2, B2]) => ({
+      R: [R0, R0, R1, R2], G: [G0, G0, G1, G2], B: [B0, B0, B1, B2],
+      A: [0, 255, 255, 255], I: [0, 1, 128, 255],  // what lies below the lower end is not seen
+    });
+    viewer.addColormap("mri3d_z", map([126, 3, 168], [230, 90, 60], [245, 245, 60]));
+    viewer.addColormap("mri3d_anomaly", map([90, 200, 250], [90, 200, 250], [90, 200, 250]));
+    viewer.addColormap("mri3d_brain", map([0, 158, 115], [0, 158, 115], [0, 158, 115]));
+  }
+
+  function position(mm) {
+    const letters = [["L", "R"], ["P", "A"], ["I", "S"]];
+    return letters.map(([below, above], i) => `${mm[i] < 0 ? below : above} ${Math.abs(mm[i]).toFixed(1)}`).join("  ");
+  }
+
+  function slider(name, low, high, step, value, act) {
+    const output = make("output", { textContent: (+value).toFixed(step < 0.1 ? 2 : 1) });
+    const input = make("input", { type: "range", min: low, max: high, step, value, name });
+    input.addEventListener("input", () => {
+      output.textContent = (+input.value).toFixed(step < 0.1 ? 2 : 1);
+      act(+input.value);
+    });
+    return [input, output];
+  }
+
+  function componentTable(components, jump) {
+    const head = ["component", "ml", "largest z", "mean z", "where (mm)"].map((words, i) => make("th", { scope: "col",
+      textContent: words, className: i > 0 && i < 4 ? "number" : "" }));
+    const rows = components.map((found) => {
+      const button = make("button", { type: "button", textContent: `Go to ${found.index}` });
+      button.addEventListener("click", () => jump(found.peak_mm));
+      const cells = [found.volume_ml.toFixed(2), found.peak_z.toFixed(1), found.mean_z.toFixed(1),
+        position(found.peak_mm)];
+      return make("tr", {}, make("td", {}, button), ...cells.map((words, i) => make("td", { textContent: words,
+        className: i < 3 ? "number" : "" })));
+    });
+    return make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+  }
+
+  function fail(element, words) {
+    element.replaceChildren(make("p", { className: "viewer-note", textContent: words }));
+    throw new Error(words);
+  }
+
+  async function show(element, { volumes, threshold, components = [] }) {
+    if (!self.niivue) fail(element, "The interactive viewer is not here: NiiVue was not at hand when mri3d was installed.");
+    if (!document.createElement("canvas").getContext("webgl2"))
+      fail(element, "The interactive viewer needs WebGL 2, which this browser does not offer. The pictures show the same.");
+
+    const canvas = make("canvas", { tabIndex: 0, className: "viewer-canvas" });
+    canvas.setAttribute("aria-label", "Three planes of the scan. Arrow keys move left, right, up and down, "
+      + "page keys forwards and back.");
+    const frame = make("div", { className: "viewer-frame" }, canvas);
+    const here = make("p", { className: "viewer-here" });
+    here.setAttribute("role", "status");
+    const controls = make("div", { className: "viewer-controls" });
+    element.replaceChildren(frame, here, controls);
+
+    const viewer = new niivue.Niivue({
+      backColor: [0.06, 0.08, 0.1, 1], crosshairColor: [0.9, 0.9, 0.9, 0.7], crosshairWidth: 0.6,
+      crosshairWidthUnit: "mm", show3Dcrosshair: false,
+      isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
+      isCornerOrientationText: false, logLevel: "error", dragAndDropEnabled: false, scrollRequiresFocus: true,
+      fontMinPx: 12, loadingText: "",
+    });
+    await viewer.attachToCanvas(canvas);
+    viewer.setSliceType(viewer.sliceTypeMultiplanar);
+    addColours(viewer);
+
+    const ordered = [...volumes].sort((a, b) => ORDER.indexOf(a.role) - ORDER.indexOf(b.role));
+    const from = threshold ?? 3;
+    const top = (value) => Math.max(HIGHEST, value + 1);
+    let waiting = false;
+    const redraw = () => {  // once a frame, however fast a slider moves
+      if (!waiting) requestAnimationFrame(() => { waiting = false; viewer.updateGLVolume(); });
+      waiting = true;
+    };
+    const fade = (i, opacity) => { viewer.volumes[i].opacity = opacity; redraw(); };
+    const images = ordered.map((volume, i) => {
+      const look = { ...LAYERS[volume.role] };
+      if (volume.role === "zscore") Object.assign(look, { cal_min: from, cal_max: top(from) });
+      if (volume.role === "scan" && i > 0) look.opacity = 0;
+      return niivue.NVImage.loadFromUrl({ url: bytesOf(volume), name: volume.name, ...look });
+    });
+    viewer.volumes = await Promise.all(images);
+    viewer.setVolume(viewer.volumes[0], 0);  // all of them go to the graphics card at once
+    const layer = (role) => ordered.findIndex((volume) => volume.role === role);
+    const jump = (mm) => {
+      viewer.scene.crosshairPos = viewer.mm2frac(mm, 0, true);  // true: by the affine, oblique or not
+      viewer.createOnLocationChange();
+      viewer.drawScene();
+    };
+
+    viewer.onLocationChange = ({ mm, values }) => {
+      const value = (role) => values[layer(role)]?.value;
+      const words = [position(mm) + " mm", `intensity ${value("scan")?.toPrecision(4) ?? "–"}`];
+      if (layer("zscore") >= 0) words.push(`z ${value("zscore")?.toFixed(1) ?? "–"}`);
+      here.textContent = words.join("   ·   ");
+    };
+    canvas.addEventListener("keydown", (event) => {
+      if (!STEP[event.key]) return;
+      event.preventDefault();
+      viewer.moveCrosshairInVox(...STEP[event.key]);
+    });
+
+    const grounds = ordered.map((volume, i) => ({ ...volume, i })).filter(({ role }) => role === "scan" || role === "recon");
+    if (grounds.length > 1) {
+      const select = make("select", { name: "ground" }, ...grounds.map(({ role, label, i }) =>
+        make("option", { value: i, textContent: role === "recon" ? "Reconstruction" : label ?? "Scan" })));
+      select.addEventListener("change", () => grounds.forEach(({ i }) =>
+        i > 0 && fade(i, +(i === +select.value))));
+      controls.append(labelled("Shown", select));
+    }
+    if (layer("zscore") >= 0) {
+      const overlay = viewer.volumes[layer("zscore")];
+      const [level, levelOut] = slider("threshold", 0, HIGHEST, 0.1, from, (value) => {
+        overlay.cal_min = value;
+        overlay.cal_max = top(value);
+        redraw();
+      });
+      const [strength, strengthOut] = slider("opacity", 0, 1, 0.05, LAYERS.zscore.opacity, (value) =>
+        fade(layer("zscore"), value));
+      controls.append(labelled("z from", make("span", { className: "viewer-range" }, level, levelOut)),
+        labelled("Opacity", make("span", { className: "viewer-range" }, strength, strengthOut)));
+    }
+    for (const [role, words] of [["anomaly", "Anomaly mask"], ["brain", "Brain mask"]]) {
+      if (layer(role) < 0) continue;
+      const box = make("input", { type: "checkbox", name: role });
+      box.addEventListener("change", () => fade(layer(role), box.checked ? 0.45 : 0));
+      controls.append(make("label", { className: "viewer-check" }, box, make("span", { textContent: words })));
+    }
+    if (components.length) {
+      const table = make("div", { className: "scroll viewer-components", tabIndex: 0 }, componentTable(components, jump));
+      table.setAttribute("role", "region");
+      table.setAttribute("aria-label", "Components");
+      element.append(table);
+    }
+    jump(components.length ? components[0].peak_mm : [...viewer.frac2mm([0.5, 0.5, 0.5], 0, true)].slice(0, 3));
+    element.dataset.state = "shown";
+    return viewer;
+  }
+
+  return { show };
+})();
