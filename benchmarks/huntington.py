@@ -167,15 +167,17 @@ def _cell(value: Mapping[str, Any]) -> str:
     return f"{value['value']:.2f} ({low:.2f} to {high:.2f})"
 
 
-def run(healthy: Path, bundle: Path, part: str, severities: Sequence[float], output: Path) -> dict[str, Any]:
-    """Score everybody of a part of the bundle's split."""
+def run(
+    healthy: Path, bundle: Path, part: str, severities: Sequence[float], output: Path, limit: int | None = None
+) -> dict[str, Any]:
+    """Score everybody of a part of the bundle's split, or the first of them."""
     parser = open_workflow(bundle, "inference", {"device": "$mri3d.workflow.pick_device('cpu')"}).parser
     grid, chain = parser.get_parsed_content("grid"), parser.get_parsed_content("preprocessing")
     atlas, statistics = load_regions(bundle, None, chain)
     if statistics is None:
         raise SystemExit(f"{bundle} knows no healthy people's regions: calibrate it first")
     labels, detector = atlas.on(grid), Detector.load(bundle, "cpu")
-    people = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))[part]
+    people = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))[part][:limit]
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
     known = {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
     output.mkdir(parents=True, exist_ok=True)
@@ -219,10 +221,11 @@ def main() -> None:
     parser.add_argument("--bundle", default="brain_t1")
     parser.add_argument("--part", choices=("test", "validation"), default="test")
     parser.add_argument("--severity", type=float, action="append", help="share of the volume; repeatable")
+    parser.add_argument("--limit", type=int, help="participants at most, for a quick look")
     parser.add_argument("-o", "--output", type=Path, required=True)
     words = parser.parse_args()
     severities = tuple(words.severity or SEVERITIES)
-    measured = run(words.healthy, find_bundle(words.bundle), words.part, severities, words.output)
+    measured = run(words.healthy, find_bundle(words.bundle), words.part, severities, words.output, words.limit)
     write_json(words.output / "metrics.json", measured)
     write_text(words.output / "table.md", page(measured))
     print(page(measured))
