@@ -13,10 +13,19 @@ from mri3d.cli import main
 from mri3d.commands import demo
 from mri3d.commands.detect import Summary
 from mri3d.errors import Mri3dError
+from mri3d.reporting.view import has_niivue
+from tests.browser import CHROMIUM, coloured, eventually, open_page
 
 
-def test_demo_finds_the_lesion_and_nothing_else(tmp_path):
-    result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path), "--device", "cpu"])
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Folder and words of a demonstration."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, CliRunner().invoke(main, ["demo", "-o", str(folder), "--device", "cpu"])
+
+
+def test_demo_finds_the_lesion_and_nothing_else(shown):
+    tmp_path, result = shown
     assert result.exit_code == 0, result.output
     said = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
     decisions = {subject["subject"]: subject["decision"] for subject in said["subjects"]}
@@ -38,6 +47,20 @@ def test_demo_finds_the_lesion_and_nothing_else(tmp_path):
     assert any(oblique) and not all(oblique)
     for path in ("results/report.html", "results/results.csv"):
         assert (tmp_path / path).is_file() and path.split("/")[1] in result.output
+
+
+@pytest.mark.skipif(CHROMIUM is None or not has_niivue(), reason="needs Chromium, and npm at installation")
+def test_its_report_shows_the_lesion(shown):
+    folder, _ = shown
+    with open_page((folder / "results" / "report.html").as_uri()) as page:
+        page.locator("td.name a").first.click()
+        assert "anomalous" in page.locator(".facts").inner_text()
+        page.wait_for_selector("#viewer[data-state=shown]")
+        canvas = page.locator("#viewer canvas")
+        assert eventually(lambda: coloured(canvas) > 500), "the z-map lies over the scan"
+        before = coloured(canvas)
+        page.locator("input[name=threshold]").fill("4.6")
+        assert eventually(lambda: 0 < coloured(canvas) < 0.8 * before), "less of it passes a higher threshold"
 
 
 def test_a_demo_that_fails_says_so_and_shows_nothing_of_the_one_before(tmp_path, monkeypatch):
