@@ -11,6 +11,7 @@ from typing import Any
 
 from mri3d.reporting.cohort_regions import cohort_section
 from mri3d.reporting.html import (
+    FIGURE_STYLE,
     STATES,
     badge,
     definitions,
@@ -64,7 +65,7 @@ def write_cohort_page(
 <h2>How it was made</h2>
 {definitions(run)}"""
     header = f"<h1>{title}</h1>\n{_summary(ranked)}"
-    write_document(path, f"{title}: {_counts(ranked)}", header, main, STYLE + SCORE_STYLE)
+    write_document(path, f"{title}: {_counts(ranked)}", header, main, FIGURE_STYLE + STYLE + SCORE_STYLE)
 
 
 def by_rank(rows: Iterable[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mri3d.reporting.cohort_regions import subject_section
-from mri3d.reporting.html import badge, definitions, href, notes, number, png_size, write_document
+from mri3d.reporting.html import FIGURE_STYLE, badge, definitions, href, notes, number, png_size, write_document
 from mri3d.reporting.names import (
     MAPS,
     MODALITIES,
@@ -91,7 +91,8 @@ def write_subject_page(root: Path, row: Row, made: Mapping[str, Any], neighbours
 {VIEWERS}
 <h2>How it was made</h2>
 {definitions(_provenance(made))}"""
-    write_document(path_of(root, key, PAGE), str(row["subject"]), header, main, STYLE, f"{up}{SHARED}/viewer.css")
+    style = FIGURE_STYLE + STYLE
+    write_document(path_of(root, key, PAGE), str(row["subject"]), header, main, style, f"{up}{SHARED}/viewer.css")
 
 
 def _navigation(up: str, neighbours: Neighbours) -> str:
