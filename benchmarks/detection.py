@@ -42,9 +42,9 @@ from mri3d.recipe import config_of, record_of
 from mri3d.reporting.compared_figure import Compared, draw_compared
 from mri3d.reporting.panels import Overlay
 from mri3d.reporting.subject_figure import draw_subject
-from mri3d.reporting.subject_files import template_on
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.detection import Detection
+from mri3d.transforms.template import template_on
 from mri3d.volumes.alignment import align, load_template
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.brain import find_brain

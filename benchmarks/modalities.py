@@ -33,11 +33,11 @@ from mri3d.detector import Detector
 from mri3d.evaluation import cohort
 from mri3d.recipe import config_of
 from mri3d.reporting.subject_figure import draw_subject
-from mri3d.reporting.subject_files import template_on
 from mri3d.scoring.detection import Detection
 from mri3d.scoring.modality_sets import ModalitySet, modality_sets, set_name
 from mri3d.transforms.case import Case, Item
 from mri3d.transforms.resampling import resample
+from mri3d.transforms.template import template_on
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.nifti import read_volume

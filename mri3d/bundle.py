@@ -30,6 +30,9 @@ FOLDS = Path("training", "folds.json")
 """How many folds a cross-fitting has, while it lasts."""
 
 CALIBRATION = "calibration.json"
+REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv")
+"""Healthy people's regions, the atlas they are of, and its names."""
+
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
 
 
@@ -142,6 +145,44 @@ def load_calibration(
     return calibration
 
 
+def load_regions(root: Path | str, atlas: Path | str | None, preprocessing: Any) -> tuple[Any, Any]:
+    """The atlas whose regions are reported, and the bundle's statistics of them.
+
+    Args:
+        root: the bundle.
+        atlas: a label map to be taken in place of the bundle's own.
+        preprocessing: the chain.
+
+    Returns:
+        The atlas, None where there is none; and the statistics, None where the bundle has none of this atlas.
+
+    Raises:
+        UsageError: a label map that was given is unfit.
+        BundleError: the bundle's own atlas or settings are not those its statistics were made with.
+    """
+    from mri3d.scoring.regions import RegionStatistics, region_hashes
+    from mri3d.volumes.regions import Atlas
+
+    models = Path(root) / "models"
+    own, path = models / REGIONS[1], models / REGIONS[0]
+    statistics = RegionStatistics.load(path)
+    if atlas is None and statistics is None:
+        return None, None
+    known = Atlas.load(own if atlas is None else Path(atlas))
+    if statistics is None:
+        return known, None
+    found = region_hashes(known, preprocessing)
+    changed = [part for part, digest in found.items() if statistics.sha256.get(part) != digest]
+    if atlas is not None and "atlas" in changed:
+        return known, None
+    if changed:
+        raise BundleError(
+            path, "regions measured with this bundle's atlas and settings", f"others: {' and '.join(changed)}",
+            "Restore the bundle, or calibrate it anew",
+        )
+    return known, statistics
+
+
 def describe(root: Path | str) -> dict[str, str]:
     """Name, version and hash of a bundle, for provenance; the hash covers configs and models."""
     root = Path(root)
@@ -151,7 +192,7 @@ def describe(root: Path | str) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(path, "the bundle's metadata with its version", f"{error!r}", "Restore the bundle") from error
     files = [*sorted((root / "configs").glob("*.yaml")), root / "models" / "model.pt"]
-    files += [root / "models" / name for name in (*STATISTICS, CALIBRATION)]
+    files += [root / "models" / name for name in (*STATISTICS, CALIBRATION, *REGIONS)]
     present = [path for path in files if path.exists()]
     return {"name": root.name, "version": version, "sha256": _sha256(*present)}
 

@@ -163,6 +163,10 @@ def main() -> None:
 @output_option
 @click.option("--bundle", default=None, help="Bundle folder, or the name of a shipped one. [default: brain_t1]")
 @click.option("--mask", type=click.Path(path_type=Path), help="Brain mask, or a folder of them that mirrors INPUT.")
+@click.option(
+    "--atlas", type=click.Path(path_type=Path),
+    help="Regions to report: a label map in template space, NAME_dseg.nii.gz, with its names in NAME_dseg.tsv.",
+)
 @click.option("--recon", is_flag=True, help="Write NAME_recon.nii.gz too.")
 @click.option("--per-modality", is_flag=True, help="Write the maps of each modality alone, too.")
 @click.option("--native", is_flag=True, help="Write those on each modality's own grid, too.")
@@ -178,6 +182,7 @@ def detect(
     output: Path,
     bundle: str | None,
     mask: Path | None,
+    atlas: Path | None,
     recon: bool,
     per_modality: bool,
     native: bool,
@@ -203,12 +208,13 @@ def detect(
     from mri3d.commands.detect import detect as run
     from mri3d.recipe import literal
 
-    own = ("existing", "mask", "keep_reconstruction", "per_modality", "device", "dataset_dir", "output_dir")
+    own = ("existing", "mask", "atlas", "keep_reconstruction", "per_modality", "device", "dataset_dir", "output_dir")
     _refuse_options(settings, *own)
     overrides = {
         **settings,
         "existing": _existing(resume, overwrite),
         "mask": None if mask is None else literal(mask),
+        "atlas": None if atlas is None else literal(atlas),
         "keep_reconstruction": recon,
         "per_modality": "native" if native else "reference" if per_modality else "no",
     }

@@ -15,6 +15,11 @@ def bundles_dir() -> Path:
     return _folder("bundles")
 
 
+def atlas_path() -> Path:
+    """The atlas of regions that a bundle gets where its recipe names no other."""
+    return _folder("configs") / "atlas" / "regions_dseg.nii.gz"
+
+
 def viewer_dir() -> Path:
     """The folder of the viewer's scripts."""
     return Path(__file__).resolve().parent / "viewer"

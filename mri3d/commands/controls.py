@@ -136,6 +136,8 @@ def _train_and_score(task: Training) -> None:
     parser.get_parsed_content("train#trainer").run()
     calibrator: Calibrator = parser.get_parsed_content("calibrator")
     calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
+    # the volumes of regions come from no network, so that every control counts
+    calibrator.measure_regions(prepared.load(everyone), root, parser.get_parsed_content("preprocessing"))
     _write_controls(root, residuals, calibration, dealt)
 
 

@@ -42,7 +42,7 @@ TRIES = 6
 """How often a request is made that gets no answer, waiting twice as long each time: a server may start anew."""
 
 TIMEOUT = httpx.Timeout(60.0, read=180.0)
-_ENDING = r"(\w*\.nii\.gz|\w*\.png|\.json|_slices\.csv|_view\.js|_slices/slice_\d+\.png)"
+_ENDING = r"(\w*\.nii\.gz|\w*\.png|\.json|_slices\.csv|_regions\.csv|_view\.js|_slices/slice_\d+\.png)"
 KNOWN_FILE = re.compile(NAME + _ENDING, re.ASCII)
 """What a server may have written here: what a detection consists of, and nothing beside it."""
 

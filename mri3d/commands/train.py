@@ -12,7 +12,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from mri3d import recipe as recipes
-from mri3d.bundle import CALIBRATION, CONTROLS, FOLDS, INITIAL, SPLIT, STATISTICS, weights_of
+from mri3d.bundle import CALIBRATION, CONTROLS, FOLDS, INITIAL, REGIONS, SPLIT, STATISTICS, weights_of
 from mri3d.commands.preflight import Training, asked, check, refuse_another
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.recipe import DEFAULT_RECIPE, literal
@@ -113,7 +113,7 @@ def finish(root: Path) -> tuple[str, ...]:
 
 def clear(root: Path) -> None:
     """Take away what a former training left, so that nothing of it is mistaken for the new one's."""
-    for name in ("model.pt", *STATISTICS, CALIBRATION):
+    for name in ("model.pt", *STATISTICS, CALIBRATION, *REGIONS):
         (root / "models" / name).unlink(missing_ok=True)
     for name in (CHECKPOINT, "history.csv", "curve.png", "excluded.json"):
         (root / "training" / name).unlink(missing_ok=True)

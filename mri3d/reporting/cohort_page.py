@@ -23,6 +23,7 @@ from mri3d.reporting.html import (
     write_document,
 )
 from mri3d.reporting.names import PAGE, PICTURE, path_of
+from mri3d.reporting.regions_section import cohort_section
 from mri3d.reporting.score_figure import SCORE_STYLE, Placed, score_figure
 from mri3d.reporting.table import Row
 
@@ -60,6 +61,7 @@ def write_cohort_page(
 <h2>Subjects</h2>
 {_table(ranked, sidecars)}
 {_pictures(path.parent, ranked, sidecars)}
+{cohort_section(path.parent)}
 <h2>How it was made</h2>
 {definitions(run)}"""
     header = f"<h1>{title}</h1>\n{_summary(ranked)}"

@@ -47,6 +47,8 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .failed { color: var(--failed); } .state { font-weight: 600; }
 article { margin: 1.25rem 0 2.5rem; padding-top: 1.25rem; border-top: 1px solid var(--line); }
 article img { display: block; width: 100%; height: auto; margin: .75rem 0; border-radius: .5rem; background: #101418; }
+img.plot { display: block; width: auto; max-width: 100%; height: auto; margin: .75rem 0; border-radius: .5rem;
+  background: #fff; }
 ul.maps { display: flex; flex-wrap: wrap; gap: .3rem 1.25rem; list-style: none; margin: .5rem 0; padding: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.25rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }

@@ -23,8 +23,10 @@ MAPS = {
     "recon": Map("reconstruction", "mri3d reconstruction, normalised"),
 }
 SIDECAR, PICTURE, MODALITIES, SLICES = ".json", ".png", "_modalities.png", "_slices.csv"
+REGIONS, REGIONS_PICTURE = "_regions.csv", "_regions.png"
 PAGE, VIEW, SIMPLE_VIEW = ".html", "_view.js", "_view.htm"
 TABLE, RUN, REPORT, SHARED = "results.csv", "run.json", "report.html", "report_files"
+COHORT_REGIONS, HEAT_MAP = "regions.csv", "regions.png"
 
 
 def modality_kind(modality: str, kind: str, native: bool) -> str:
@@ -37,7 +39,9 @@ def ending_of(kind: str) -> str:
     return f"_{kind}.nii.gz"
 
 
-ENDINGS = (SIDECAR, PICTURE, MODALITIES, SLICES, PAGE, VIEW, SIMPLE_VIEW, *map(ending_of, MAPS))
+ENDINGS = (
+    SIDECAR, PICTURE, MODALITIES, SLICES, REGIONS, REGIONS_PICTURE, PAGE, VIEW, SIMPLE_VIEW, *map(ending_of, MAPS),
+)  # fmt: skip
 """The sidecar comes first: while it stands, so does all that it tells of."""
 
 

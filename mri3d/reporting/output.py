@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mri3d.errors import Mri3dError, UsageError
+from mri3d.reporting.cohort_regions import write_cohort
 from mri3d.reporting.names import (
+    COHORT_REGIONS,
     ENDINGS,
+    HEAT_MAP,
     MODALITIES,
     PAGE,
     PICTURE,
+    REGIONS,
+    REGIONS_PICTURE,
     REPORT,
     RUN,
     SIDECAR,
@@ -122,7 +127,7 @@ class OutputFolder:
         return [self.rows[subject.key] for subject in self.subjects if subject.key in self.rows]
 
     def finish(self) -> None:
-        """Write ``results.csv``, ``run.json``, ``report.html`` and the subjects' pages."""
+        """Write ``results.csv``, ``regions.csv``, ``run.json``, ``report.html`` and the subjects' pages."""
         rows = self.ordered
         run = {
             "command": sys.argv,
@@ -137,6 +142,7 @@ class OutputFolder:
         with writable(self.root, "Mend permissions and free space, then use --resume"):
             write_results(self.root / TABLE, rows)
             write_json(self.root / RUN, run)
+            write_cohort(self.root, rows, self.source)
             write_report(self.root, rows, run)
 
     def exit_if_failed(self) -> None:
@@ -155,8 +161,9 @@ class OutputFolder:
         As ``run.nii.gz``, which has a ``run.json``, or ``a.nii.gz`` beside ``a_modalities.nii.gz``.
         """
         inputs = (path for s in self.subjects for path in (*s.images.values(), s.mask) if path is not None)
-        taken = {_place(path): path for path in (self.root / RUN, self.root / REPORT, self._list, *inputs)}
-        for name in (TABLE, RUN, REPORT):
+        own = (self.root / name for name in (RUN, REPORT, COHORT_REGIONS, HEAT_MAP))
+        taken = {_place(path): path for path in (*own, self._list, *inputs)}
+        for name in (TABLE, RUN, REPORT, COHORT_REGIONS, HEAT_MAP):
             if _place(self.root / name) == _place(self._list):
                 remedy = "Choose another output folder"
                 raise UsageError(self._list, "an input that the run does not write", name, remedy)
@@ -173,7 +180,7 @@ class OutputFolder:
         """Refuse to replace files that mri3d did not write, such as the BIDS sidecars beside the input."""
         remedy = "Choose another output folder"
         for subject in self.subjects:
-            for ending in (SIDECAR, PICTURE, MODALITIES, PAGE, VIEW, SIMPLE_VIEW):
+            for ending in (SIDECAR, PICTURE, MODALITIES, REGIONS, REGIONS_PICTURE, PAGE, VIEW, SIMPLE_VIEW):
                 path = path_of(self.root, subject.key, ending)
                 # what has lost its sidecar may be left of a run that was killed, but not beside the input
                 may_be_left = ending != SIDECAR and _place(path.parent) != _place(subject.reference.parent)
@@ -208,7 +215,7 @@ class OutputFolder:
                 and {key: made[key] for key in origin} == origin
                 and all(
                     path_of(self.root, subject.key, ending).exists()
-                    for ending in (PICTURE, *map(ending_of, made["maps"]))
+                    for ending in (PICTURE, *[REGIONS][: len(made["regions"])], *map(ending_of, made["maps"]))
                 )
                 and any(path_of(self.root, subject.key, ending).exists() for ending in (VIEW, SIMPLE_VIEW))
             )

@@ -6,27 +6,24 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mri3d import __version__
-from mri3d.grid import Grid
 from mri3d.reporting.modalities_figure import draw_modalities
 from mri3d.reporting.names import MAPS, MODALITIES, PICTURE, SIDECAR, clear, ending_of, modality_kind, path_of
+from mri3d.reporting.region_files import write_regions
 from mri3d.reporting.slice_files import write_slices
 from mri3d.reporting.subject_figure import draw_subject
 from mri3d.reporting.view import write_view
 from mri3d.scoring.detection import Detection, ModalityMap
 from mri3d.scoring.fidelity import fidelity
-from mri3d.transforms.resampling import resample
-from mri3d.volumes.alignment import load_template
+from mri3d.transforms.template import template_on
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.coregistration import Coregistration
 from mri3d.volumes.nifti import write_map
 from mri3d.volumes.subject import Subject
-from mri3d.volumes.volume import FloatArray
 
 _PACKAGES = ("monai", "torch", "nibabel", "SimpleITK", "numpy", "scipy", "deepbet")
 
@@ -61,6 +58,7 @@ def write_detection(
         draw_modalities(detection, path_of(root, key, MODALITIES))
     write_view(detection, root, key)
     write_slices(detection, root, key)
+    write_regions(detection, root, key)
     seconds = {**detection.seconds, "write": time.perf_counter() - start}
     sidecar = _sidecar(replace(detection, seconds=seconds), bundle) | origin_of(detection.subject, settings)
     write_json(path_of(root, key, SIDECAR), sidecar)
@@ -108,6 +106,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "components": [asdict(component) for component in detection.components],
         "maps": sorted([*_maps(detection), *map(_kind, detection.modality_maps)]),
         "slices": [asdict(score) for score in detection.slices],
+        "regions": [asdict(region) for region in detection.regions],
         "map_notes": "Error and z-map are formed on the model grid "
         f"({detection.model.grid.spacing[0]:g} mm) and brought to the source grid by one linear interpolation; "
         "coordinates are world coordinates of the source (RAS, mm).",
@@ -133,10 +132,3 @@ def _identity_of(path: Path) -> dict[str, Any]:
     """What tells an input from a changed one: path, size and time of change."""
     stat = path.stat()
     return {"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-
-
-@lru_cache(maxsize=1)
-def template_on(grid: Grid) -> FloatArray:
-    """The template's brain image on another grid in its space, (X, Y, Z); do not write to it, it is shared."""
-    template = load_template()
-    return resample(template.image, template.grid, grid)

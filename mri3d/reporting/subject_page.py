@@ -15,6 +15,7 @@ from mri3d.reporting.names import (
     MODALITIES,
     PAGE,
     PICTURE,
+    REGIONS,
     REPORT,
     SHARED,
     SIDECAR,
@@ -25,9 +26,11 @@ from mri3d.reporting.names import (
     modality_kinds,
     path_of,
 )
+from mri3d.reporting.regions_section import subject_section
 from mri3d.reporting.table import Row
 
-LINKS = {ending_of(kind): named.label for kind, named in MAPS.items()} | {SIDECAR: "details", SLICES: "slices"}
+TABLES = {SIDECAR: "details", SLICES: "slices", REGIONS: "regions"}
+LINKS = {ending_of(kind): named.label for kind, named in MAPS.items()} | TABLES
 PICTURES = {
     PICTURE: "Map over the scan in three planes; below, brain mask and alignment",
     MODALITIES: "Each modality in three planes with what was found",
@@ -55,7 +58,8 @@ else viewer.textContent = "The viewer is not here: the folder report_files belon
 STYLE = """
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; margin-bottom: 1rem; }
 .facts { font-size: 1.1rem; } .warnings { border-left: 4px solid var(--anomalous); padding: .1rem 0 .1rem 1rem; }
-main img { display: block; width: 100%; height: auto; margin: .75rem 0; border-radius: .5rem; background: #101418; }
+main img:not(.plot) { display: block; width: 100%; height: auto; margin: .75rem 0; border-radius: .5rem;
+  background: #101418; }
 iframe { width: 100%; height: 26rem; border: 0; border-radius: .5rem; background: #fff; }
 summary { cursor: pointer; color: var(--link); }
 """
@@ -87,6 +91,7 @@ def write_subject_page(root: Path, row: Row, made: Mapping[str, Any], neighbours
 {_warnings(row)}"""
     main = f"""{_viewer(root, key, up)}
 {_pictures(root, key, name)}
+{subject_section(root, key, made)}
 <h2>Files</h2>
 {_files(root, key)}
 {VIEWERS}

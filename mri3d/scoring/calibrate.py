@@ -17,6 +17,7 @@ from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.modality_sets import ModalitySet, set_name
 from mri3d.scoring.normative import Normative, ResidualSums
+from mri3d.scoring.regions import fit_regions
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import healthy_slices, slice_scores
 from mri3d.scoring.tail import TailCounts, Tails
@@ -85,6 +86,7 @@ class Calibrator:
         slicewise: whether the slices of the model grid get thresholds of their own.
         sets: the sets of modalities that subjects may have, the complete one first. Each gets a tail and thresholds of
             its own; the statistics, by voxel, are those of complete subjects.
+        atlas: a label map in template space, whose regions are measured too; None measures none.
         hashes: gives the hashes of what the calibration depends on, from bundle root, preprocessing and scorer.
     """
 
@@ -99,11 +101,12 @@ class Calibrator:
         hashes: Callable[[Path, Guarded, Scorer], dict[str, str]],
         slicewise: bool = False,
         sets: Sequence[ModalitySet] = (("T1w",),),
+        atlas: Path | str | None = None,
     ) -> None:
         check_quantile(voxel_quantile)
         self.network, self.inferer, self.device = network, inferer, device
         self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
-        self.hashes, self.slicewise, self.sets = hashes, slicewise, tuple(sets)
+        self.hashes, self.slicewise, self.sets, self.atlas = hashes, slicewise, tuple(sets), atlas
 
     def run(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> Calibration:
         """Write the statistics and ``calibration.json`` into a bundle's ``models``.
@@ -117,7 +120,14 @@ class Calibrator:
         Raises:
             UsageError: fewer than five people.
         """
-        return self.calibrate(self.residuals(items), root, preprocessing)
+        calibration = self.calibrate(self.residuals(items), root, preprocessing)
+        self.measure_regions(items, root, preprocessing)
+        return calibration
+
+    def measure_regions(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> None:
+        """Write what healthy people's regions measure; the arguments are those of :meth:`run`."""
+        if self.atlas is not None:
+            fit_regions(items, self.atlas, self.grid, root, preprocessing)
 
     @torch.no_grad()
     def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,9 @@ from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
 DECISIVE = 3
 """The k of the threshold mean + k std of healthy scores on which decisions rest."""
+
+SIGNIFICANT = 0.05
+"""q below which a region counts as found."""
 
 Decision = Literal["normal", "anomalous", "uncalibrated"]
 
@@ -57,6 +60,39 @@ class SliceScore:
     score: float
     threshold: float | None
     decision: Decision
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """One region of the atlas in one subject.
+
+    Args:
+        index: its number in the atlas.
+        name: such as ``Left Caudate``.
+        volume_ml: its volume in this brain.
+        mean_z: mean of the z-map over it; None where there is no z-map, or no brain in the region.
+        peak_z: largest value of the z-map in it; likewise.
+        fraction: share of its voxels above the voxel threshold; likewise.
+        z: how many healthy standard deviations it is larger (or, below 0, smaller) than in healthy people, relative to
+            what surrounds it; None where no healthy people are known.
+        p: two-sided, of Student's t for one new person; likewise.
+        q: the same corrected for the number of regions (Benjamini and Hochberg); likewise.
+    """
+
+    index: int
+    name: str
+    volume_ml: float
+    mean_z: float | None
+    peak_z: float | None
+    fraction: float | None
+    z: float | None
+    p: float | None
+    q: float | None
+
+
+def by_departure(regions: Iterable[RegionScore]) -> list[RegionScore]:
+    """Those that depart most first: by the size of z, and by the mean of the z-map where no region has a z."""
+    return sorted(regions, key=lambda each: (-abs(each.z or 0.0), -(each.mean_z or 0.0)))
 
 
 @dataclass(frozen=True)
@@ -141,6 +177,7 @@ class Detection:
         components: regions of ``anomaly``, largest first.
         model: the same subject on the model grid.
         slices: of the model grid, bottom to top; empty where the bundle does not judge them.
+        regions: of the atlas; empty where the bundle has none.
         reconstruction: the reference's reconstruction in normalised intensity, if asked for.
         others: the modalities beside the reference, by name, each on its own grid.
         coregistrations: how these were brought to the reference, by their name.
@@ -163,6 +200,7 @@ class Detection:
     components: tuple[Component, ...]
     model: ModelSpace
     slices: tuple[SliceScore, ...] = ()
+    regions: tuple[RegionScore, ...] = ()
     reconstruction: FloatArray | None = None
     others: Mapping[str, Volume] = field(default_factory=dict)
     coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)

@@ -128,6 +128,7 @@ class Decide(Stage):
                 case.alignment.template_to_source,
             ),
             slices=item.get("slices", ()),
+            regions=item.get("regions") or (),
             reconstruction=item["recon"],
             others={name: case.volumes[name] for name in case.coregistrations},
             coregistrations=case.coregistrations,

@@ -29,6 +29,28 @@ def read_ages(source: Path | str) -> dict[str, float]:
     return ages
 
 
+def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
+    """Participant to the columns of ``participants.tsv``, ``n/a`` (BIDS) and empty cells being None.
+
+    Args:
+        source: as for :func:`read_ages`.
+    """
+    table = Path(source) / "participants.tsv"
+    if not table.is_file():
+        return {}
+    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", restval="", restkey="more"))
+    return {
+        row["participant_id"]: {
+            name: cell if cell not in ("", "n/a") else None
+            for name, cell in row.items()
+            if name not in ("participant_id", "more")
+        }
+        for row in rows
+        if row.get("participant_id")
+    }
+
+
 def read_people(source: Path | str) -> frozenset[str] | None:
     """Everyone whom ``participants.tsv`` names; None where there is no such table with a ``participant_id``.
 

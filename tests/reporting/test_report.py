@@ -182,8 +182,8 @@ def test_uncalibrated_subjects_are_explained(make_detection: Callable[..., Detec
 
 
 def test_every_kind_of_map_of_the_contract_is_known() -> None:
-    endings = {"_error.nii.gz", "_zscore.nii.gz", "_anomaly.nii.gz", "_recon.nii.gz", ".json", "_slices.csv"}
-    assert endings == set(LINKS)
+    maps = {"_error.nii.gz", "_zscore.nii.gz", "_anomaly.nii.gz", "_recon.nii.gz"}
+    assert maps | {".json", "_slices.csv", "_regions.csv"} == set(LINKS)
 
 
 def test_a_name_that_leaves_no_room_for_an_ending_has_no_links(tmp_path: Path) -> None:
