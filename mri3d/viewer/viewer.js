@@ -43,8 +43,8 @@ var mri3dViewer = (() => {
 
   function addColours(viewer) {
     const map = ([R0, G0, B0], [R1, G1, B1], [R2, G2, B2]) => ({
-      R: [R0, R0, R1, R2], G: [G0, G0, G1, G2], B: [B0, B0, B1, B2],
-      A: [0, 255, 255, 255], I: [0, 1, 128, 255],  // what lies below the lower end is not seen
+      // what lies below the lower end is not seen, and without a colour that could bleed into an edge
+      R: [0, R0, R1, R2], G: [0, G0, G1, G2], B: [0, B0, B1, B2], A: [0, 255, 255, 255], I: [0, 1, 128, 255],
     });
     viewer.addColormap("mri3d_z", map(...Z_COLOURS));
     viewer.addColormap("mri3d_anomaly", map([90, 200, 250], [90, 200, 250], [90, 200, 250]));
@@ -122,6 +122,7 @@ var mri3dViewer = (() => {
       backColor: [0.06, 0.08, 0.1, 1], crosshairColor: [0.9, 0.9, 0.9, 0.7], crosshairWidth: 0.6,
       crosshairWidthUnit: "mm", show3Dcrosshair: false,
       isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
+      multiplanarPadPixels: 12,
       isCornerOrientationText: false, showAllOrientationMarkers: true, fontColor: [0.85, 0.88, 0.9, 1], logLevel: "error", dragAndDropEnabled: false, scrollRequiresFocus: true,
       fontMinPx: 12, loadingText: "",
     });
