@@ -96,10 +96,12 @@ var mri3dViewer = (() => {
   }
 
   async function show(element, view) {
-    if (!view) fail(element, "The viewer's volumes are not here: the file that ends in _view.js belongs beside this page.");
-    if (!self.niivue) fail(element, "The interactive viewer is not here: NiiVue was not at hand when mri3d was installed.");
+    if (!view)
+      fail(element, "The viewer's volumes are not here: the file that ends in _view.js belongs beside this page.");
+    if (!self.niivue)
+      fail(element, "The interactive viewer is not here: NiiVue was not at hand when mri3d was installed.");
     if (!document.createElement("canvas").getContext("webgl2"))
-      fail(element, "The interactive viewer needs WebGL 2, which this browser does not offer. The pictures show the same.");
+      fail(element, "The interactive viewer needs WebGL 2, which this browser does not offer; the pictures show the same.");
     try {
       return await draw(element, view);
     } catch (error) {
@@ -108,107 +110,136 @@ var mri3dViewer = (() => {
   }
 
   async function draw(element, { volumes, threshold, components = [] }) {
-
     const canvas = make("canvas", { tabIndex: 0, className: "viewer-canvas" });
     canvas.setAttribute("aria-label", "Three planes of the scan. Arrow keys move left, right, up and down, "
       + "page keys forwards and back.");
-    const frame = make("div", { className: "viewer-frame" }, canvas);
     const here = make("p", { className: "viewer-here" });
     here.setAttribute("role", "status");
     const controls = make("div", { className: "viewer-controls" });
-    element.replaceChildren(frame, here, controls);
+    element.replaceChildren(make("div", { className: "viewer-frame" }, canvas), here, controls);
 
-    const viewer = new niivue.Niivue({
-      backColor: [0.06, 0.08, 0.1, 1], crosshairColor: [0.9, 0.9, 0.9, 0.7], crosshairWidth: 0.6,
-      crosshairWidthUnit: "mm", show3Dcrosshair: false,
-      isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
-      multiplanarPadPixels: 12,
-      isCornerOrientationText: false, showAllOrientationMarkers: true, fontColor: [0.85, 0.88, 0.9, 1], logLevel: "error", dragAndDropEnabled: false, scrollRequiresFocus: true,
-      fontMinPx: 12, loadingText: "",
-    });
-    await viewer.attachToCanvas(canvas);
-    viewer.setSliceType(viewer.sliceTypeMultiplanar);
-    addColours(viewer);
-
-    const ordered = [...volumes].sort((a, b) => ORDER.indexOf(a.role) - ORDER.indexOf(b.role));
-    const from = threshold ?? 3;
-    const top = (value) => Math.max(HIGHEST, value + 1);
-    let waiting = false;
-    const redraw = () => {  // once a frame, however fast a slider moves
-      if (!waiting) requestAnimationFrame(() => { waiting = false; viewer.updateGLVolume(); });
-      waiting = true;
-    };
-    const fade = (i, opacity) => { viewer.volumes[i].opacity = opacity; redraw(); };
-    const images = ordered.map((volume, i) => {
-      const look = { ...LAYERS[volume.role] };
-      if (volume.role === "zscore") Object.assign(look, { cal_min: from, cal_max: top(from) });
-      if (volume.role === "scan" && i > 0) look.opacity = 0;
-      return niivue.NVImage.loadFromUrl({ url: bytesOf(volume), name: volume.name, ...look });
-    });
-    viewer.volumes = await Promise.all(images);
-    viewer.setVolume(viewer.volumes[0], 0);  // all of them go to the graphics card at once
-    const layer = (role) => ordered.findIndex((volume) => volume.role === role);
-    const jump = (mm) => {
-      viewer.scene.crosshairPos = viewer.mm2frac(mm, 0, true);  // true: by the affine, oblique or not
-      viewer.createOnLocationChange();
-      viewer.drawScene();
-    };
-
-    let ground = 0;  // which of the volumes lies beneath the maps
-    const called = ({ role, label }) => (role === "recon" ? "Reconstruction" : label ?? "Scan");
-    viewer.onLocationChange = ({ mm, values }) => {
-      const words = [position(mm) + " mm", `${called(ordered[ground])} ${values[ground]?.value.toPrecision(3) ?? "–"}`];
-      if (layer("zscore") >= 0) words.push(`z ${values[layer("zscore")]?.value.toFixed(1) ?? "–"}`);
-      here.textContent = words.join("   ·   ");
-    };
-    canvas.addEventListener("keydown", (event) => {
-      if (!STEP[event.key]) return;
-      event.preventDefault();
-      viewer.moveCrosshairInVox(...STEP[event.key]);
-    });
-
-    const grounds = ordered.map((volume, i) => ({ ...volume, i })).filter(({ role }) => role === "scan" || role === "recon");
-    if (grounds.length > 1) {
-      const select = make("select", { name: "ground" }, ...grounds.map((volume) =>
-        make("option", { value: volume.i, textContent: called(volume) })));
-      select.addEventListener("change", () => {
-        ground = +select.value;
-        grounds.forEach(({ i }) => fade(i, +(i === ground)));
-        viewer.createOnLocationChange();
-      });
-      controls.append(labelled("Shown", select));
-    }
-    if (layer("zscore") >= 0) {
-      const overlay = viewer.volumes[layer("zscore")];
-      const colours = scale();
-      const level = slider("threshold", Math.max(HIGHEST, from), from, (value) => {
-        overlay.cal_min = value;
-        overlay.cal_max = top(value);
-        colours.tell(overlay.cal_min, overlay.cal_max);
-        redraw();
-      });
-      const reset = make("button", { type: "button", textContent: "Reset", title: "Back to the threshold of anomalies" });
-      reset.addEventListener("click", () => level.set(from));
-      const strength = slider("opacity", 1, LAYERS.zscore.opacity, (value) => fade(layer("zscore"), value));
-      colours.tell(from, top(from));
-      controls.append(colours.element, labelled("z from", make("span", { className: "viewer-range" }, ...level.parts)),
-        reset, labelled("Opacity", make("span", { className: "viewer-range" }, ...strength.parts)));
-    }
-    for (const [role, words] of [["anomaly", "Anomaly mask"], ["brain", "Brain mask"]]) {
-      if (layer(role) < 0) continue;
-      const box = make("input", { type: "checkbox", name: role });
-      box.addEventListener("change", () => fade(layer(role), box.checked ? 0.45 : 0));
-      controls.append(make("label", { className: "viewer-check" }, box, make("span", { textContent: words })));
-    }
-    if (components.length) {
-      const table = make("div", { className: "scroll viewer-components", tabIndex: 0 }, componentTable(components, jump));
-      table.setAttribute("role", "region");
-      table.setAttribute("aria-label", "Components");
-      element.append(table);
-    }
-    jump(components.length ? components[0].peak_mm : [...viewer.frac2mm([0.5, 0.5, 0.5], 0, true)].slice(0, 3));
+    const view = new View(volumes, threshold ?? 3);
+    await view.open(canvas);
+    view.tell((words) => { here.textContent = words; });
+    controls.append(...groundControl(view), ...zControls(view), ...maskControls(view));
+    if (components.length) element.append(componentRegion(components, (mm) => view.jump(mm)));
+    view.jump(components.length ? components[0].peak_mm : view.middle());
     element.dataset.state = "shown";
-    return viewer;
+    return view.niivue;
+  }
+
+  // The volumes on a canvas: which are seen, and where the crosshair is.
+  class View {
+    constructor(volumes, threshold) {
+      this.volumes = [...volumes].sort((a, b) => ORDER.indexOf(a.role) - ORDER.indexOf(b.role));
+      this.threshold = threshold;
+      this.ground = 0;  // which of the volumes lies beneath the maps
+      this.niivue = new niivue.Niivue({
+        isRadiologicalConvention: true, sagittalNoseLeft: true, showAllOrientationMarkers: true,
+        isCornerOrientationText: false, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, multiplanarPadPixels: 12,
+        crosshairColor: [0.9, 0.9, 0.9, 0.7], crosshairWidth: 0.6, crosshairWidthUnit: "mm", show3Dcrosshair: false,
+        backColor: [0.06, 0.08, 0.1, 1], fontColor: [0.85, 0.88, 0.9, 1], fontMinPx: 12, loadingText: "",
+        dragAndDropEnabled: false, scrollRequiresFocus: true, logLevel: "error",
+      });
+    }
+
+    async open(canvas) {
+      await this.niivue.attachToCanvas(canvas);
+      this.niivue.setSliceType(this.niivue.sliceTypeMultiplanar);
+      addColours(this.niivue);
+      const images = this.volumes.map((volume, i) => {
+        const look = { ...LAYERS[volume.role] };
+        if (volume.role === "zscore") Object.assign(look, this.range(this.threshold));
+        if (volume.role === "scan" && i > 0) look.opacity = 0;
+        return niivue.NVImage.loadFromUrl({ url: bytesOf(volume), name: volume.name, ...look });
+      });
+      this.niivue.volumes = await Promise.all(images);
+      this.niivue.setVolume(this.niivue.volumes[0], 0);  // all of them go to the graphics card at once
+      canvas.addEventListener("keydown", (event) => {
+        if (!STEP[event.key]) return;
+        event.preventDefault();
+        this.niivue.moveCrosshairInVox(...STEP[event.key]);
+      });
+    }
+
+    // Where a role's volume is, -1 where there is none.
+    layer(role) { return this.volumes.findIndex((volume) => volume.role === role); }
+
+    range(from) { return { cal_min: from, cal_max: Math.max(HIGHEST, from + 1) }; }
+
+    change(i, look) {
+      Object.assign(this.niivue.volumes[i], look);
+      // once a frame, however fast a slider moves
+      this.waiting ??= requestAnimationFrame(() => { this.waiting = null; this.niivue.updateGLVolume(); });
+    }
+
+    // Calls back with words for the place under the crosshair, whenever it or what is shown there changes.
+    tell(say) {
+      const zscore = this.layer("zscore");
+      this.niivue.onLocationChange = ({ mm, values }) => {
+        const shown = values[this.ground]?.value.toPrecision(3) ?? "–";
+        const words = [`${position(mm)} mm`, `${called(this.volumes[this.ground])} ${shown}`];
+        if (zscore >= 0) words.push(`z ${values[zscore]?.value.toFixed(1) ?? "–"}`);
+        say(words.join("   ·   "));
+      };
+    }
+
+    jump(mm) {
+      this.niivue.scene.crosshairPos = this.niivue.mm2frac(mm, 0, true);  // true: by the affine, oblique or not
+      this.niivue.createOnLocationChange();
+      this.niivue.drawScene();
+    }
+
+    middle() { return [...this.niivue.frac2mm([0.5, 0.5, 0.5], 0, true)].slice(0, 3); }
+  }
+
+  const called = ({ role, label }) => (role === "recon" ? "Reconstruction" : label ?? "Scan");
+
+  function groundControl(view) {
+    const grounds = [...view.volumes.keys()].filter((i) => ["scan", "recon"].includes(view.volumes[i].role));
+    if (grounds.length < 2) return [];
+    const options = grounds.map((i) => make("option", { value: i, textContent: called(view.volumes[i]) }));
+    const select = make("select", { name: "ground" }, ...options);
+    select.addEventListener("change", () => {
+      view.ground = +select.value;
+      for (const i of grounds) view.change(i, { opacity: +(i === view.ground) });
+      view.niivue.createOnLocationChange();
+    });
+    return [labelled("Shown", select)];
+  }
+
+  function zControls(view) {
+    const at = view.layer("zscore");
+    if (at < 0) return [];
+    const colours = scale();
+    const set = (from) => {
+      const range = view.range(from);
+      colours.tell(range.cal_min, range.cal_max);
+      view.change(at, range);
+    };
+    const level = slider("threshold", Math.max(HIGHEST, view.threshold), view.threshold, set);
+    const reset = make("button", { type: "button", textContent: "Reset", title: "Back to the threshold of anomalies" });
+    reset.addEventListener("click", () => level.set(view.threshold));
+    const strength = slider("opacity", 1, LAYERS.zscore.opacity, (opacity) => view.change(at, { opacity }));
+    set(view.threshold);
+    return [colours.element, labelled("z from", make("span", { className: "viewer-range" }, ...level.parts)), reset,
+      labelled("Opacity", make("span", { className: "viewer-range" }, ...strength.parts))];
+  }
+
+  function maskControls(view) {
+    const masks = [["anomaly", "Anomaly mask"], ["brain", "Brain mask"]].filter(([role]) => view.layer(role) >= 0);
+    return masks.map(([role, words]) => {
+      const box = make("input", { type: "checkbox", name: role });
+      box.addEventListener("change", () => view.change(view.layer(role), { opacity: box.checked ? 0.45 : 0 }));
+      return make("label", { className: "viewer-check" }, box, make("span", { textContent: words }));
+    });
+  }
+
+  function componentRegion(components, jump) {
+    const table = make("div", { className: "scroll viewer-components", tabIndex: 0 }, componentTable(components, jump));
+    table.setAttribute("role", "region");
+    table.setAttribute("aria-label", "Components");
+    return table;
   }
 
   return { show };
