@@ -1,12 +1,12 @@
 # A server of mri3d, as nobody and on a read-only root:
 #
-#   docker build -t mri3d .
+#   docker build -t mri3d --build-arg TORCH=INDEX .
 #   docker run --read-only --tmpfs /tmp -v mri3d-state:/state -v ./token:/run/secrets/token:ro -p 8080:8080 mri3d
 #
-# For a GPU, with a CUDA base and the build of PyTorch that goes with it, and `docker run --gpus all`:
+# INDEX is where PyTorch publishes the builds wanted, as its own pages tell; without it, it is the large one with CUDA.
+# For a GPU, with a CUDA base and `docker run --gpus all`:
 #
-#   docker build -t mri3d-cuda --build-arg BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04 \
-#     --build-arg TORCH=https://download.pytorch.org/whl/cu130 .
+#   docker build -t mri3d-cuda --build-arg BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04 .
 ARG BASE=python:3.12-slim
 
 FROM node:22-slim AS viewer
@@ -19,12 +19,12 @@ RUN command -v python3 || (apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*)
 
 FROM base AS build
-ARG TORCH=https://download.pytorch.org/whl/cpu
+ARG TORCH=
 WORKDIR /source
 RUN python3 -m venv /opt/mri3d
 # torch comes first and alone, so that no other build of it is drawn in
 COPY constraints.txt ./
-RUN /opt/mri3d/bin/pip install --no-cache-dir -c constraints.txt --index-url ${TORCH} --extra-index-url https://pypi.org/simple \
+RUN /opt/mri3d/bin/pip install --no-cache-dir -c constraints.txt ${TORCH:+--extra-index-url ${TORCH}} \
     $(grep ^torch== constraints.txt)
 COPY pyproject.toml setup.cfg setup.py README.md LICENSE ./
 COPY configs configs
