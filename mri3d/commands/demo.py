@@ -171,8 +171,8 @@ def _mask(path: Path) -> BoolArray:
 
 _WHAT = (
     "Simulated brains, drawn from the mean and principal modes of the healthy T1w brains the bundle was trained on, "
-    "sampled on ordinary scanner grids with noise; the lesion is an ellipsoid darkened towards cerebrospinal fluid. They are "
-    "smoother than any head, so that what the report says of the size of regions does not hold for them."
+    "sampled on ordinary scanner grids with noise; the lesion is an ellipsoid darkened towards cerebrospinal fluid. "
+    "They are smoother than any head, so that what the report says of the size of regions does not hold for them."
 )
 
 

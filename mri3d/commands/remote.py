@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
@@ -38,8 +37,14 @@ AHEAD = 4
 """How many subjects are with the server at a time, so that it has the next one when it is done with one."""
 
 POLL_SECONDS = 0.5
+MODEL_TELLS = ("name", "version", "sha256", "device", "modalities", "optional", "settings")
+"""What is asked of a server's model."""
+
 TRIES = 6
 """How often a request is made that gets no answer, waiting twice as long each time: a server may start anew."""
+
+AWAY = (502, 503, 504)
+"""What a server or the proxy before it answers while it starts anew or is overrun."""
 
 TIMEOUT = httpx.Timeout(60.0, read=180.0)
 _ENDING = r"(\w*\.nii\.gz|\w*\.png|\.json|_slices\.csv|_regions\.csv|_view\.js|_slices/slice_\d+\.png)"
@@ -89,14 +94,16 @@ class Server:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"--server {url}", "an address such as http://127.0.0.1:8080", url, "Mend it")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
+        if parts.scheme == "http" and not _is_here(parts.hostname):
             logger.warning("scans travel to %s unencrypted; use https where others share the network", parts.hostname)
         return cls(url.rstrip("/"), None if token_file is None else read_token(token_file))
 
     def client(self) -> httpx.Client:
         """A connection to it."""
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT)
+        # what stays on this machine goes through no proxy
+        through_proxy = not _is_here(urlsplit(self.url).hostname or "")
+        return httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=through_proxy)
 
 
 def detect(
@@ -128,12 +135,11 @@ def detect(
         device = f"{model['device']} of {server.url}"
         folder = OutputFolder(output, source, subjects, bundle, device, existing, model["settings"])
         for subject, outcome in remote.scored(folder.pending):
-            row = (
-                failed_row(subject, outcome, folder.source)
-                if isinstance(outcome, Mri3dError)
-                else row_of_sidecar(remote.fetch(subject, outcome, folder), subject, folder.source)
-            )
-            folder.keep(subject, row)
+            made = outcome if isinstance(outcome, RemoteError) else remote.fetch(subject, outcome, folder)
+            if isinstance(made, RemoteError):
+                folder.keep(subject, failed_row(subject, made, folder.source))
+            else:
+                folder.keep(subject, row_of_sidecar(made, subject, folder.source))
         folder.finish()
     failures = tuple(f"{row['input']}: {row['error']}" for row in folder.ordered if row["status"] == "failed")
     return Summary(in_words(folder.ordered), failures)
@@ -158,7 +164,7 @@ class Remote:
         """
         try:
             (model,) = self._ask("GET", "/v1/models").json()["models"]
-            return dict(model)
+            return {name: model[name] for name in MODEL_TELLS}
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
             expected, remedy = "a server of mri3d", "Check the address"
             raise UsageError(f"--server {self._url}", expected, f"{error!r}", remedy) from None
@@ -177,15 +183,25 @@ class Remote:
                 yield subject, job if isinstance(job, RemoteError) else self._wait(subject, job)
                 bar.update()
 
-    def fetch(self, subject: Subject, job: Mapping[str, Any], folder: OutputFolder) -> dict[str, Any]:
+    def fetch(
+        self, subject: Subject, job: Mapping[str, Any], folder: OutputFolder
+    ) -> dict[str, Any] | RemoteError:
         """Write the files of a job that is done, the sidecar last.
 
         Returns:
-            What the sidecar says.
+            What the sidecar says, or why a file could not be had, as when results have expired.
 
         Raises:
             UsageError: the server sends what is no part of a detection.
         """
+        try:
+            return self._fetch(subject, job, folder)
+        except httpx.HTTPStatusError as error:
+            return RemoteError(subject.reference, _detail(error.response))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._odd(repr(error)) from None
+
+    def _fetch(self, subject: Subject, job: Mapping[str, Any], folder: OutputFolder) -> dict[str, Any]:
         sidecar = f"{NAME}{SIDECAR}"
         # nilearn's viewer is a page of scripts, which nobody should run for a server
         names = {name for name in job["result"]["files"] if not name.endswith(SIMPLE_VIEW)}
@@ -243,8 +259,11 @@ class Remote:
             UsageError: no answer, or the token is refused.
         """
         for attempt in range(TRIES):
-            with contextlib.suppress(httpx.TransportError):
+            try:
                 answer = self._client.request(method, path, **options)
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and (answer.status_code not in AWAY or attempt == TRIES - 1):
                 if answer.status_code == httpx.codes.UNAUTHORIZED:
                     remedy = "Give the server's token with --token-file"
                     raise UsageError(f"--server {self._url}", "to be let in", "a refusal", remedy)
@@ -258,6 +277,14 @@ class Remote:
     def _odd(self, found: str) -> UsageError:
         remedy = "Use a server of this version of mri3d that you trust"
         return UsageError(f"--server {self._url}", "the files of a detection", found, remedy)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a server is on this machine; a name that only a proxy knows is not."""
+    try:
+        return is_loopback(host)
+    except UsageError:
+        return False
 
 
 def _without_mask(subject: Subject) -> Subject:

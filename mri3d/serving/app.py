@@ -97,7 +97,7 @@ def _jobs(service: Service) -> APIRouter:
             200: {"model": JobView, "description": "Done", "content": _example(DONE_EXAMPLE)},
             202: {"description": "Accepted", "content": _example(QUEUED_EXAMPLE), "headers": _LOCATION},
             429: {**_problems(429)[429], "headers": _RETRY},
-            **_problems(400, 403, 408, 413, 415, 422, 507),
+            **_problems(400, 403, 408, 413, 415, 422, 503, 507),
         },
         openapi_extra=_form(service),
     )

@@ -113,6 +113,11 @@ class JobStore:
         """The ids of all jobs."""
         return {row[0] for row in self._read("SELECT id FROM jobs")}
 
+    def all_over(self) -> list[Job]:
+        """The jobs that are done or have failed."""
+        sql = f"SELECT {_COLUMNS} FROM jobs WHERE status IN (?, ?)"
+        return [_job(row) for row in self._read(sql, (Status.DONE, Status.FAILED))]
+
     def claim(self) -> Job | None:
         """Begin the job that has waited longest, if there is one; only one thread does so."""
         sql = f"SELECT {_COLUMNS} FROM jobs WHERE status = ? ORDER BY place LIMIT 1"

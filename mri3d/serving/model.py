@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,7 +42,7 @@ class Model:
         self._detector = Detector(root, device)
         self.sets = modality_sets(self._detector.modalities, config.get("missing_modalities", False))
         # those of mri3d detect without options, so that sidecars are the same
-        self.settings = {"min_ml": config["min_ml"], "keep_reconstruction": False, "per_modality": "no"}
+        self.settings = {name: config[name] for name in config["output"]["settings"]}
 
     @property
     def bundle(self) -> dict[str, str]:
@@ -114,7 +114,7 @@ def words_of(error: Mri3dError, folder: Path, several: bool) -> str:
     return told.replace(str(folder), "the upload")
 
 
-def scans_in(folder: Path, modalities: Mapping[str, Any] | tuple[str, ...]) -> list[Path]:
+def scans_in(folder: Path, modalities: Iterable[str]) -> list[Path]:
     """The uploaded files of a job that are still there."""
     paths = (folder / f"{name}{ending}" for name in modalities for ending in ENDINGS)
     return [path for path in paths if path.exists()]

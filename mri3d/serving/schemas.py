@@ -17,7 +17,10 @@ ID = "5f0c6f4e1d3b4a0f9a52d1c3b7e8f6a4"
 _COMPONENT: dict[str, Any] = {
     "index": 1, "volume_ml": 4.2, "peak_z": 7.9, "peak_mm": [-31.0, 22.0, 14.0], "mean_z": 4.6,
 }  # fmt: skip
-_FILES = ["scan.json", "scan.png", "scan_anomaly.nii.gz", "scan_error.nii.gz", "scan_zscore.nii.gz"]
+_FILES = [
+    "scan.json", "scan.png", "scan_anomaly.nii.gz", "scan_error.nii.gz", "scan_regions.csv", "scan_regions.png",
+    "scan_view.js", "scan_zscore.nii.gz",
+]  # fmt: skip
 _LINKS = {name: f"/v1/jobs/{ID}/files/{name}" for name in _FILES}
 _RESULT: dict[str, Any] = {
     "decision": "anomalous", "score": 6.1, "threshold": 4.4, "p_value": 0.03, "p_resolution": 0.03,
@@ -98,7 +101,9 @@ class ModelView(BaseModel):
     device: str
     modalities: list[str] = Field(description="Fields of the form; the first, the reference, may also be called file.")
     optional: list[str] = Field(description="Those that a subject may lack.")
-    settings: dict[str, str | float | bool] = Field(description="What beside the bundle makes the maps what they are.")
+    settings: dict[str, str | float | bool | None] = Field(
+        description="What beside the bundle makes the maps what they are."
+    )
     max_upload_bytes: int
     max_volume_bytes: int = Field(description="Of the voxels, decompressed.")
     keep_hours: float = Field(description="How long results are kept.")

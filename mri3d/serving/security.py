@@ -61,10 +61,10 @@ class Guard:
         if self._digest is None and _name_of(headers.get("host", "")) not in self._names:
             detail = "expected a name of this machine, such as localhost, found another. Open the server by that name."
             raise Refusal(421, "host", detail)
-        if scope["method"] not in SAFE_METHODS:
-            _check_origin(headers)
         if self._digest is not None and path not in OPEN and not path.startswith(OPEN_BELOW):
             self._check_token(headers)
+        if scope["method"] not in SAFE_METHODS:
+            _check_origin(headers)
 
     def _check_token(self, headers: Headers) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -78,10 +78,17 @@ class Guard:
 def _check_origin(headers: Headers) -> None:
     """Refuse what the page of another site asks for; programs send neither header."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    other = origin is not None and urlsplit(origin).netloc != headers.get("host", "")
-    if other or site not in ("none", "same-origin"):
+    if (origin is not None and _place_of(origin) != headers.get("host", "")) or site not in ("none", "same-origin"):
         detail = "expected a request from this server's own page, found one from another. Open the server's page."
         raise Refusal(403, "origin", detail)
+
+
+def _place_of(origin: str) -> str | None:
+    """The host of an Origin header, with its port; None where it is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name_of(host: str) -> str:

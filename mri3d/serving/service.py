@@ -11,7 +11,7 @@ from mri3d.scoring.modality_sets import ModalitySet
 from mri3d.serving.folders import StateFolder
 from mri3d.serving.jobs import Job, JobStore, Status
 from mri3d.serving.metrics import Metrics
-from mri3d.serving.model import Model
+from mri3d.serving.model import Model, scans_in
 from mri3d.serving.problems import Refusal, problem
 from mri3d.serving.settings import ATTEMPTS, Settings
 from mri3d.serving.worker import Worker
@@ -41,6 +41,9 @@ class Service:
         self.jobs = JobStore(self.state.table)
         self.jobs.recover(ATTEMPTS, LOST)
         self.state.tidy(self.jobs.known())
+        for job in self.jobs.all_over():  # a crash may have come before their scans were taken away
+            for path in scans_in(self.state.of_job(job.id), job.modalities):
+                path.unlink(missing_ok=True)
         self.metrics = Metrics(model.bundle, settings.queue, self.jobs.counts)
         self.worker = Worker(model, self.jobs, self.state, self.metrics.job_over)
 
@@ -57,8 +60,10 @@ class Service:
             arriving: how many uploads are on their way in.
 
         Raises:
-            Refusal: as many jobs wait, or uploads arrive, as jobs may wait.
+            Refusal: as many jobs wait, or uploads arrive, as jobs may wait; or none is done any more.
         """
+        if self.worker.ended:
+            raise Refusal(503, "not-ready", "expected a server that does jobs, found one that ends. Try again later.")
         if max(arriving, self.jobs.counts()[Status.QUEUED]) >= self.settings.queue:
             raise self._full()
 
@@ -108,7 +113,7 @@ class Service:
         known: list[str] = (job.result or {}).get("files", [])
         if name not in known:
             raise Refusal(404, "no-file", "expected the name of one of the job's files, found another. See its result.")
-        return self.state.of_job(job.id) / known[known.index(name)]
+        return self.state.of_job(job.id) / name
 
     def expire(self) -> None:
         """Take away what has been kept long enough."""

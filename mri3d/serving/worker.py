@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from mri3d.errors import Mri3dError
 from mri3d.serving.folders import StateFolder
@@ -48,6 +49,11 @@ class Worker:
         self._wake.set()
 
     @property
+    def ended(self) -> bool:
+        """Whether jobs were done and are no more."""
+        return self._thread.ident is not None and not self.alive
+
+    @property
     def alive(self) -> bool:
         """Whether jobs are being done."""
         return self._thread.is_alive() and not self._stopping.is_set()
@@ -70,7 +76,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 idle = not self._do_next()
-            except sqlite3.Error as error:  # as of a full disk, which may have room again
+            except (sqlite3.Error, OSError) as error:  # as of a full disk, which may have room again
                 logger.error("the table of jobs: %s", error)
                 idle = True
             if idle:
@@ -79,6 +85,9 @@ class Worker:
 
     def _do_next(self) -> bool:
         """Do the job that has waited longest; False where none waits."""
+        if self._running is not None:  # its end could not be written down, so that it waits again
+            self._jobs.give_back(self._running)
+            self._running = None
         job = self._jobs.claim()
         if job is not None:
             self._running = job.id
@@ -90,8 +99,9 @@ class Worker:
         """One job to its end; whatever happens to it is told in its line of the table."""
         folder, start = self._state.of_job(job.id), time.perf_counter()
         error = None
+        result: dict[str, Any] = {}
         try:
-            told = self._model.detect(folder, job.modalities)
+            result = {**self._model.detect(folder, job.modalities), "files": results_in(folder)}
         except Mri3dError as failed:
             error = problem(kind_of(failed), 422, words_of(failed, folder, len(job.modalities) > 1))
         except Exception as surprise:  # one job's surprise must not cost the others theirs
@@ -100,7 +110,6 @@ class Worker:
             error = problem("unexpected", 500, detail)
         seconds = time.perf_counter() - start
         if error is None:
-            result = {**told, "files": results_in(folder)}
             # only then, since a job that a crash interrupts here is done again
             self._jobs.finish(job.id, result)
             self._forget_scans(job)
@@ -114,4 +123,4 @@ class Worker:
     def _forget_scans(self, job: Job) -> None:
         """The scans have served; only what was made of them is kept."""
         for path in scans_in(self._state.of_job(job.id), job.modalities):
-            path.unlink()
+            path.unlink(missing_ok=True)

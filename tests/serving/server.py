@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -61,7 +62,8 @@ class Server(ServerProcess):
 
     def files(self) -> set[str]:
         """What is in the state's folder, SQLite's own files and the lock left out."""
-        names = {path.relative_to(self.state).as_posix() for path in self.state.rglob("*")}
+        names = {Path(folder, name).relative_to(self.state).as_posix()
+                 for folder, inner, files in os.walk(self.state) for name in (*inner, *files)}  # fmt: skip
         return {name for name in names if not name.startswith(("jobs.sqlite", "lock"))}
 
 

@@ -118,6 +118,7 @@ def test_browsers_are_told_to_trust_nothing_else(server: Server):
         ({"Host": "["}, 421),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )

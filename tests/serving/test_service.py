@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mri3d.serving.model import Model
 from mri3d.serving.problems import Refusal
 from mri3d.serving.service import Service
 from mri3d.serving.settings import Settings
+from mri3d.workflow import open_workflow
 from tests.brains import brain_on
 from tests.helpers import write_nifti
 from tests.serving.server import GRID, make_bundle, write_flair, write_scan
@@ -50,6 +53,58 @@ def over(service: Service, job: Job) -> Job:
 def test_a_subject_may_lack_what_the_bundle_allows_and_nothing_else(model: Model):
     assert model.sets == (("T1w", "FLAIR"), ("T1w",)) and model.optional == ("FLAIR",)
     assert model.fields == {"file": "T1w", "T1w": "T1w", "FLAIR": "FLAIR"}
+
+
+def test_sidecars_have_the_settings_of_detect(model: Model):
+    root = model._detector.root
+    told = open_workflow(root, "inference", {"dataset_dir": str(root)}).parser.get("output")["settings"]
+    assert model.settings.keys() == told.keys()
+
+
+def test_a_job_whose_end_cannot_be_written_down_is_done_again(service: Service, monkeypatch: pytest.MonkeyPatch):
+    finish, failures = service.jobs.finish, [sqlite3.OperationalError("the disk is full")]
+
+    def once(*given: Any) -> None:
+        if failures:
+            raise failures.pop()
+        finish(*given)
+
+    monkeypatch.setattr(service.jobs, "finish", once)
+    service.worker.start()
+    job = over(service, accept(service, lambda folder: write_scan(folder / "T1w.nii.gz", 40)))
+    assert job.status == Status.DONE and not failures
+
+
+def test_a_job_whose_results_cannot_be_listed_fails_alone(service: Service, monkeypatch: pytest.MonkeyPatch):
+    def broken(folder: Path) -> list[str]:
+        raise OSError("input/output error")
+
+    service.worker.start()
+    with monkeypatch.context() as patched:
+        patched.setattr("mri3d.serving.worker.results_in", broken)
+        job = over(service, accept(service, lambda folder: write_scan(folder / "T1w.nii.gz", 40)))
+    assert job.status == Status.FAILED and service.worker.alive
+
+
+def test_nothing_is_promised_that_nobody_does(service: Service):
+    service.worker.start()
+    service.refuse_if_full(0)
+    service.worker.stop()
+    with pytest.raises(Refusal, match="not-ready"):
+        service.refuse_if_full(0)
+
+
+def test_scans_that_a_crash_left_are_gone_after_the_next_start(model: Model, tmp_path: Path):
+    settings = Settings(tmp_path / "state", queue=2)
+    first = Service(model, settings)
+    job = accept(first, lambda folder: write_scan(folder / "T1w.nii.gz", 40))
+    first.jobs.finish(job.id, {"files": []})  # and there it ends, before the scan is taken away
+    first.jobs.close()
+    first.state.release()
+    again = Service(model, settings)
+    assert not list(again.state.of_job(job.id).iterdir()) and again.job(job.id).status == Status.DONE
+    again.stop()
+    again.state.release()
 
 
 def test_several_modalities_are_scored_together_and_alone(service: Service):

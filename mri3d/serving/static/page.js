@@ -4,8 +4,9 @@
 const byId = id => document.getElementById(id);
 const LABELS = {
   zscore: "z-map", anomaly: "anomaly map", error: "error map", picture: "picture", sidecar: "all numbers (JSON)",
-  table: "slices (CSV)",
+  slices: "slices (CSV)", regions: "regions of the atlas (CSV)", bars: "regions that depart most (picture)",
 };
+const TABLES = { "scan_slices.csv": "slices", "scan_regions.csv": "regions", "scan_regions.png": "bars" };
 const SYMBOLS = { anomalous: "\u25B2", normal: "\u25CF", uncalibrated: "\u25CB" };
 const POLL_MS = 700;
 
@@ -185,7 +186,7 @@ async function show(job, scan) {
   say("Fetching the maps", null);
   const stem = scan.name.replace(/\.nii(\.gz)?$/i, "");
   const links = { ...result.maps, picture: result.picture, sidecar: result.sidecar };
-  for (const [name, link] of Object.entries(result.files)) if (name.endsWith(".csv")) links.table = link;
+  for (const [name, kind] of Object.entries(TABLES)) if (result.files[name]) links[kind] = result.files[name];
   const blobs = {};
   for (const [kind, link] of Object.entries(links)) blobs[kind] = await (await get(link)).blob();
   urls.forEach(URL.revokeObjectURL);
