@@ -106,7 +106,7 @@ def test_what_the_second_alone_shows_is_found_at_its_place_on_the_first_one_s_gr
         f"sub-50_{kind}.nii.gz" for kind in sidecar["maps"]
     }
     assert (tmp_path / "out" / "sub-50_modalities.png").stat().st_size > 10_000
-    report = (tmp_path / "out" / "report.html").read_text()
+    report = (tmp_path / "out" / "sub-50.html").read_text()
     for name in ("sub-50_modalities.png", "sub-50_T2w_native_zscore.nii.gz", "sub-50_T1w_error.nii.gz"):
         assert f'href="./{name}"' in report
     assert sidecar["modalities"] == ["T1w", "T2w"] and sidecar["inputs"].keys() == {"T1w", "T2w"}

@@ -78,7 +78,7 @@ def test_from_the_drop_to_the_download(server: Server, scan: Path, tmp_path: Pat
         assert begun.value.suggested_filename == "sub-77_T1w_zscore.nii.gz"
         source, found = nib.load(scan), nib.load(tmp_path / "zscore.nii.gz")
         assert found.shape == source.shape and (found.affine == source.affine).all()
-        assert page.get_by_role("link").count() == 5
+        assert page.get_by_role("link").count() == 7
 
 
 def test_without_a_mouse_and_with_what_is_no_scan(server: Server):
