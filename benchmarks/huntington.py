@@ -5,7 +5,8 @@
 HEALTHY is a BIDS data set with DLMUSE labels (``derivatives/dlmuse``). Each person of the bundle's test part is scored
 as scanned and with caudate and putamen made smaller (:mod:`benchmarks.simulated_atrophy`), by what ``mri3d detect``
 scores regions by. The deformation does not reach the brain's border, so that the brain mask found in the scan as it is
-serves for the deformed ones; all else is done anew. OUT keeps each case, and gets ``metrics.json`` and ``table.md``.
+serves for the deformed ones; all else is done anew. OUT keeps each scan on the model grid, and gets ``metrics.json``
+and ``table.md``.
 
 Choices are made with ``--part validation``; the test participants are for the end.
 """
@@ -28,13 +29,14 @@ from tqdm import tqdm
 from benchmarks.simulated_atrophy import STRIATUM, shrink_striatum
 from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
-from mri3d.grid import Grid
-from mri3d.scoring.regions import growth_of, judge_regions
-from mri3d.transforms.warping import log_jacobian
+from mri3d.scoring.covariates import person_of
+from mri3d.scoring.region_statistics import Judged
+from mri3d.scoring.regions import head_of
 from mri3d.volumes.atomic import atomic_write, write_json, write_text
 from mri3d.volumes.brain import find_brain
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.nifti import read_volume, write_map
+from mri3d.volumes.participants import read_table
 from mri3d.volumes.subject import Subject
 from mri3d.workflow import open_workflow
 
@@ -51,46 +53,48 @@ class Case:
     """One scan on the model grid.
 
     Args:
-        growth: (X, Y, Z) log-Jacobian.
+        image: (X, Y, Z) normalised intensity.
+        template_to_source: (4, 4) affine between the worlds.
         lost: the largest share of its volume that a structure of the striatum lost; 0 in a scan as it is.
         least_jacobian: of the simulated deformation; 1 in a scan as it is.
     """
 
-    growth: npt.NDArray[np.float32]
+    image: npt.NDArray[np.float32]
+    template_to_source: Array64
     lost: float
     least_jacobian: float
 
 
-def prepare(detector: Detector, grid: Grid, subject: Subject, labels: Path, share: float, folder: Path) -> Case:
+def prepare(detector: Detector, subject: Subject, labels: Path, share: float, folder: Path) -> Case:
     """A person's scan with a share of the striatum taken away; kept in the folder for the next time."""
     path = folder / f"{subject.participant}_{round(100 * share):02d}.npz"
     if not path.exists():
-        case = _prepare(detector, grid, subject, labels, share, folder)
-        with atomic_write(path) as temporary:
-            np.savez_compressed(
-                temporary, growth=case.growth.astype(np.float16), lost=case.lost, least_jacobian=case.least_jacobian
-            )
-    with np.load(path) as kept:
-        return Case(kept["growth"].astype(np.float32), float(kept["lost"]), float(kept["least_jacobian"]))
+        case = _prepare(detector, subject, labels, share, folder)
+        kept = {name: getattr(case, name) for name in ("template_to_source", "lost", "least_jacobian")}
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, image=case.image.astype(np.float16), **kept)
+    with np.load(path) as stored:
+        image, affine = stored["image"].astype(np.float32), stored["template_to_source"]
+        return Case(image, affine, float(stored["lost"]), float(stored["least_jacobian"]))
 
 
-def _prepare(detector: Detector, grid: Grid, subject: Subject, labels: Path, share: float, folder: Path) -> Case:
+def _prepare(detector: Detector, subject: Subject, labels: Path, share: float, folder: Path) -> Case:
     volume = read_volume(subject.reference)
     mask = folder / f"{subject.participant}_brainmask.nii.gz"
     if not mask.exists():
         write_map(mask, find_brain(volume).mask.astype(np.uint8), volume)
     if share == 0:
-        return Case(_growth(detector, grid, subject.reference, mask), 0.0, 1.0)
+        return _on_model_grid(detector, subject.reference, mask, 0.0, 1.0)
     atrophy = shrink_striatum(volume.data, read_volume(labels).data.astype(np.int32), volume.grid, share)
     with tempfile.TemporaryDirectory() as place:
         deformed = Path(place) / subject.reference.name
         write_map(deformed, atrophy.data, volume)
-        growth = _growth(detector, grid, deformed, mask)
-    return Case(growth, max(atrophy.lost.values()), atrophy.least_jacobian)
+        return _on_model_grid(detector, deformed, mask, max(atrophy.lost.values()), atrophy.least_jacobian)
 
 
-def _growth(detector: Detector, grid: Grid, path: Path, mask: Path) -> npt.NDArray[np.float32]:
-    return log_jacobian(detector.preprocess(path, mask)["image"][0].numpy(), grid)
+def _on_model_grid(detector: Detector, path: Path, mask: Path, lost: float, least_jacobian: float) -> Case:
+    item = detector.preprocess(path, mask)
+    return Case(item["image"][0].numpy(), item["case"].alignment.template_to_source, lost, least_jacobian)
 
 
 def table_of(scores: Mapping[float, Array64], names: Sequence[str], seed: int = 0) -> dict[str, Any]:
@@ -168,50 +172,56 @@ def _cell(value: Mapping[str, Any]) -> str:
 
 
 def run(
-    healthy: Path, bundle: Path, part: str, severities: Sequence[float], output: Path, limit: int | None = None
+    healthy: Path,
+    bundle: Path,
+    part: str,
+    severities: Sequence[float],
+    output: Path,
+    limit: int | None = None,
+    covariates: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score everybody of a part of the bundle's split, or the first of them."""
     parser = open_workflow(bundle, "inference", {"device": "$mri3d.workflow.pick_device('cpu')"}).parser
     grid, chain = parser.get_parsed_content("grid"), parser.get_parsed_content("preprocessing")
-    atlas, statistics = load_regions(bundle, None, chain)
-    if statistics is None:
+    regions = load_regions(bundle, None, chain)
+    if regions is None or regions.statistics is None:
         raise SystemExit(f"{bundle} knows no healthy people's regions: calibrate it first")
-    labels, detector = atlas.on(grid), Detector.load(bundle, "cpu")
+    norm, names, table = regions.statistics.against(covariates), regions.atlas.names, read_table(healthy)
     people = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))[part][:limit]
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
     known = {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
     output.mkdir(parents=True, exist_ok=True)
-    z: dict[float, list[list[float]]] = {}
-    q: list[list[float]] = []
+    detector = Detector.load(bundle, "cpu")
+    judged: dict[float, list[dict[str, Judged]]] = {}
     deformed: list[Case] = []
     for share in (0.0, *severities):
         for person in tqdm(people, desc=f"{100 * share:.0f} %", unit="scan"):
-            case = prepare(detector, grid, subjects[person], known[person], share, output)
-            judged = judge_regions(atlas, labels, grid, case.growth, None, case.growth > 0, None, statistics, 1.0)
-            z.setdefault(share, []).append([float(region.z or 0) for region in judged])
-            if share == 0:
-                q.append([float(region.q or 1) for region in judged])
-            else:
-                deformed.append(case)
-    names = [atlas.names[n] for n in growth_of(np.zeros(grid.shape, np.float32), labels, grid)]
+            case = prepare(detector, subjects[person], known[person], share, output)
+            who = person_of(table.get(person, {}), head_of(case.template_to_source))
+            if any(name not in who for name in covariates):
+                continue  # nobody's age is made up
+            sizes = {names[number]: size.value for number, size in regions.measure(case.image, grid).items()}
+            judged.setdefault(share, []).append(norm.judge(sizes, who))
+            deformed += [case] if share else []
+    z = {share: np.array([[each.z for each in own.values()] for own in found]) for share, found in judged.items()}
     return {
         "simulated": "atrophy of the striatum in healthy heads",
         "part": part,
-        "people": len(people),
-        "least_jacobian": min(case.least_jacobian for case in deformed),
-        "severities": table_of({share: np.array(values) for share, values in z.items()}, names),
-        "false_discoveries": {"clean": discoveries(np.array(q)), "calibration": discoveries(_left_out(statistics))},
+        "people": len(judged[0.0]),
+        "covariates": list(covariates),
+        "measure": regions.measure.name,
+        "least_jacobian": min((case.least_jacobian for case in deformed), default=1.0),
+        "severities": table_of(z, list(norm.names)),
+        "false_discoveries": {
+            "clean": discoveries(q_of(judged[0.0])),
+            "calibration": discoveries(q_of(regions.statistics.of_others(covariates))),
+        },
     }
 
 
-def _left_out(statistics: Any) -> Array64:
-    """(people, regions) q of those who calibrate, each held against the others."""
-    found = []
-    for person in range(statistics.people):
-        others = statistics.without(person)
-        p = [others.judge(name, values[person])[1] for name, values in statistics.values.items()]
-        found.append(stats.false_discovery_control(p))
-    return np.array(found)
+def q_of(people: Sequence[Mapping[str, Judged]]) -> Array64:
+    """(people, regions) p corrected within each person."""
+    return np.array([stats.false_discovery_control([each.p for each in own.values()]) for own in people])
 
 
 def main() -> None:
@@ -221,11 +231,14 @@ def main() -> None:
     parser.add_argument("--bundle", default="brain_t1")
     parser.add_argument("--part", choices=("test", "validation"), default="test")
     parser.add_argument("--severity", type=float, action="append", help="share of the volume; repeatable")
+    parser.add_argument("--covariates", default="", help="what of a person is taken into account, as age,sex")
     parser.add_argument("--limit", type=int, help="participants at most, for a quick look")
     parser.add_argument("-o", "--output", type=Path, required=True)
     words = parser.parse_args()
     severities = tuple(words.severity or SEVERITIES)
-    measured = run(words.healthy, find_bundle(words.bundle), words.part, severities, words.output, words.limit)
+    covariates = [name for name in words.covariates.split(",") if name]
+    bundle = find_bundle(words.bundle)
+    measured = run(words.healthy, bundle, words.part, severities, words.output, words.limit, covariates)
     write_json(words.output / "metrics.json", measured)
     write_text(words.output / "table.md", page(measured))
     print(page(measured))

@@ -30,7 +30,7 @@ FOLDS = Path("training", "folds.json")
 """How many folds a cross-fitting has, while it lasts."""
 
 CALIBRATION = "calibration.json"
-REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv")
+REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv", "regions_dseg.pt")
 """Healthy people's regions, the atlas they are of, and its names."""
 
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
@@ -145,42 +145,43 @@ def load_calibration(
     return calibration
 
 
-def load_regions(root: Path | str, atlas: Path | str | None, preprocessing: Any) -> tuple[Any, Any]:
-    """The atlas whose regions are reported, and the bundle's statistics of them.
+def load_regions(root: Path | str, atlas: Path | str | None, preprocessing: Any) -> Any:
+    """What the bundle knows of regions (:class:`mri3d.scoring.regions.Regions`); None where it has none.
 
     Args:
         root: the bundle.
-        atlas: a label map to be taken in place of the bundle's own.
+        atlas: a label map to be taken in place of the bundle's own, of which it may know no healthy people.
         preprocessing: the chain.
-
-    Returns:
-        The atlas, None where there is none; and the statistics, None where the bundle has none of this atlas.
 
     Raises:
         UsageError: a label map that was given is unfit.
-        BundleError: the bundle's own atlas or settings are not those its statistics were made with.
+        BundleError: the bundle's own atlas, network or settings are not those its statistics were made with.
     """
-    from mri3d.scoring.regions import RegionStatistics, region_hashes
+    from mri3d.scoring.region_size import measure_of
+    from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
+    from mri3d.scoring.regions import Regions
     from mri3d.volumes.regions import Atlas
 
     models = Path(root) / "models"
-    own, path = models / REGIONS[1], models / REGIONS[0]
+    path = models / REGIONS[0]
     statistics = RegionStatistics.load(path)
     if atlas is None and statistics is None:
-        return None, None
-    known = Atlas.load(own if atlas is None else Path(atlas))
+        return None
+    place = models / REGIONS[1] if atlas is None else Path(atlas)
+    known = Atlas.load(place)
+    measure = measure_of(known, place)
     if statistics is None:
-        return known, None
-    found = region_hashes(known, preprocessing)
+        return Regions(known, measure, None)
+    found = region_hashes(known, measure, preprocessing)
     changed = [part for part, digest in found.items() if statistics.sha256.get(part) != digest]
-    if atlas is not None and "atlas" in changed:
-        return known, None
+    if atlas is not None and ("atlas" in changed or "measure" in changed):
+        return Regions(known, measure, None)
     if changed:
         raise BundleError(
-            path, "regions measured with this bundle's atlas and settings", f"others: {' and '.join(changed)}",
+            path, "regions measured with this bundle's atlas, network and settings", f"others: {' and '.join(changed)}",
             "Restore the bundle, or calibrate it anew",
         )
-    return known, statistics
+    return Regions(known, measure, statistics)
 
 
 def describe(root: Path | str) -> dict[str, str]:

@@ -125,7 +125,7 @@ def _refuse_options(settings: dict[str, Any], *keys: str) -> None:
             raise UsageError(f"--set {key}", "a key that no option sets", key, "Use the option or argument; see --help")
 
 
-def _modalities(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
@@ -137,7 +137,7 @@ device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps", help="What computes."
 )
 modalities_option = click.option(
-    "--modalities", metavar="T1w,T2w,FLAIR", callback=_modalities,
+    "--modalities", metavar="T1w,T2w,FLAIR", callback=_names,
     help="What a subject has; maps lie on the first. [default: the bundle's; T1w to train]",
 )
 set_option = click.option(
@@ -167,6 +167,10 @@ def main() -> None:
     "--atlas", type=click.Path(path_type=Path),
     help="Regions to report: a label map in template space, NAME_dseg.nii.gz, with its names in NAME_dseg.tsv.",
 )
+@click.option(
+    "--covariates", metavar="age,sex,tiv,site", callback=_names,
+    help="Compare regions with healthy people alike in these, by INPUT's participants.tsv (tiv is measured).",
+)
 @click.option("--recon", is_flag=True, help="Write NAME_recon.nii.gz too.")
 @click.option("--per-modality", is_flag=True, help="Write the maps of each modality alone, too.")
 @click.option("--native", is_flag=True, help="Write those on each modality's own grid, too.")
@@ -183,6 +187,7 @@ def detect(
     bundle: str | None,
     mask: Path | None,
     atlas: Path | None,
+    covariates: list[str] | None,
     recon: bool,
     per_modality: bool,
     native: bool,
@@ -197,8 +202,9 @@ def detect(
     """Score the volumes in INPUT and write their anomaly maps."""
     if server is not None:
         given = {
-            "--bundle": bundle, "--mask": mask, "--recon": recon, "--per-modality": per_modality, "--native": native,
-            "--set": settings, f"--device {device}": device != "auto",
+            "--bundle": bundle, "--mask": mask, "--atlas": atlas, "--covariates": covariates, "--recon": recon,
+            "--per-modality": per_modality, "--native": native, "--set": settings,
+            f"--device {device}": device != "auto",
         }  # fmt: skip
         _detect_remotely(source, output, server, token_file, _existing(resume, overwrite), modalities, given)
         return
@@ -208,13 +214,14 @@ def detect(
     from mri3d.commands.detect import detect as run
     from mri3d.recipe import literal
 
-    own = ("existing", "mask", "atlas", "keep_reconstruction", "per_modality", "device", "dataset_dir", "output_dir")
-    _refuse_options(settings, *own)
+    own = ("existing", "mask", "atlas", "covariates", "keep_reconstruction", "per_modality")
+    _refuse_options(settings, *own, "device", "dataset_dir", "output_dir")
     overrides = {
         **settings,
         "existing": _existing(resume, overwrite),
         "mask": None if mask is None else literal(mask),
         "atlas": None if atlas is None else literal(atlas),
+        "covariates": covariates or [],
         "keep_reconstruction": recon,
         "per_modality": "native" if native else "reference" if per_modality else "no",
     }
@@ -585,7 +592,7 @@ def serve(
 @click.argument("labels", metavar="LABELS", type=click.Path(path_type=Path))
 @output_option
 @click.option(
-    "--modalities", metavar="T1w,T2w,FLAIR", callback=_modalities, help="What to simulate. [default: all three]"
+    "--modalities", metavar="T1w,T2w,FLAIR", callback=_names, help="What to simulate. [default: all three]"
 )
 @click.option("--count", type=click.IntRange(min=1), help="Subjects in all. [default: one for each label map]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn.")

@@ -57,7 +57,7 @@ def draw_regions(regions: Sequence[RegionScore], name: str, path: Path) -> None:
         words = f"{value:+.1f}, {_told(each.q)}" if each.q is not None else f"{value:.1f}"
         axes.annotate(words, (value, row), (4 if value >= 0 else -4, 0), textcoords="offset points",
                       ha="left" if value >= 0 else "right", va="center", fontsize=9, color=INK)  # fmt: skip
-    said = "size relative to the surroundings, z among healthy people (left smaller, right larger)"
+    said = "size, z among healthy people (left smaller, right larger)"
     said = said if judged else "mean of the z-map"
     axes.set_xlabel(said, color=INK)
     axes.set_title(f"{name}: the regions that depart most", loc="left", fontsize=11, color=INK)

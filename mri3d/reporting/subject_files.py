@@ -107,6 +107,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "maps": sorted([*_maps(detection), *map(_kind, detection.modality_maps)]),
         "slices": [asdict(score) for score in detection.slices],
         "regions": [asdict(region) for region in detection.regions],
+        "covariates": dict(detection.covariates),
         "map_notes": "Error and z-map are formed on the model grid "
         f"({detection.model.grid.spacing[0]:g} mm) and brought to the source grid by one linear interpolation; "
         "coordinates are world coordinates of the source (RAS, mm).",

@@ -17,7 +17,7 @@ from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.modality_sets import ModalitySet, set_name
 from mri3d.scoring.normative import Normative, ResidualSums
-from mri3d.scoring.regions import fit_regions
+from mri3d.scoring.regions import Table, fit_regions
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import healthy_slices, slice_scores
 from mri3d.scoring.tail import TailCounts, Tails
@@ -87,6 +87,7 @@ class Calibrator:
         sets: the sets of modalities that subjects may have, the complete one first. Each gets a tail and thresholds of
             its own; the statistics, by voxel, are those of complete subjects.
         atlas: a label map in template space, whose regions are measured too; None measures none.
+        table: what ``participants.tsv`` says of the people, whose age, sex and site go with their regions.
         hashes: gives the hashes of what the calibration depends on, from bundle root, preprocessing and scorer.
     """
 
@@ -102,11 +103,13 @@ class Calibrator:
         slicewise: bool = False,
         sets: Sequence[ModalitySet] = (("T1w",),),
         atlas: Path | str | None = None,
+        table: Table | None = None,
     ) -> None:
         check_quantile(voxel_quantile)
         self.network, self.inferer, self.device = network, inferer, device
         self.scorer, self.grid, self.voxel_quantile = scorer, grid, voxel_quantile
         self.hashes, self.slicewise, self.sets, self.atlas = hashes, slicewise, tuple(sets), atlas
+        self.table = table or {}
 
     def run(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> Calibration:
         """Write the statistics and ``calibration.json`` into a bundle's ``models``.
@@ -127,7 +130,7 @@ class Calibrator:
     def measure_regions(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> None:
         """Write what healthy people's regions measure; the arguments are those of :meth:`run`."""
         if self.atlas is not None:
-            fit_regions(items, self.atlas, self.grid, root, preprocessing)
+            fit_regions(items, self.atlas, self.grid, root, preprocessing, self.table)
 
     @torch.no_grad()
     def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:

@@ -73,8 +73,8 @@ class RegionScore:
         mean_z: mean of the z-map over it; None where there is no z-map, or no brain in the region.
         peak_z: largest value of the z-map in it; likewise.
         fraction: share of its voxels above the voxel threshold; likewise.
-        z: how many healthy standard deviations it is larger (or, below 0, smaller) than in healthy people, relative to
-            what surrounds it; None where no healthy people are known.
+        z: how many healthy standard deviations it is larger (or, below 0, smaller) than in healthy people with a head
+            of that size; None where no healthy people are known.
         p: two-sided, of Student's t for one new person; likewise.
         q: the same corrected for the number of regions (Benjamini and Hochberg); likewise.
     """
@@ -178,6 +178,7 @@ class Detection:
         model: the same subject on the model grid.
         slices: of the model grid, bottom to top; empty where the bundle does not judge them.
         regions: of the atlas; empty where the bundle has none.
+        covariates: what of the person their z takes into account, by name.
         reconstruction: the reference's reconstruction in normalised intensity, if asked for.
         others: the modalities beside the reference, by name, each on its own grid.
         coregistrations: how these were brought to the reference, by their name.
@@ -201,6 +202,7 @@ class Detection:
     model: ModelSpace
     slices: tuple[SliceScore, ...] = ()
     regions: tuple[RegionScore, ...] = ()
+    covariates: Mapping[str, float | str] = field(default_factory=dict)
     reconstruction: FloatArray | None = None
     others: Mapping[str, Volume] = field(default_factory=dict)
     coregistrations: Mapping[str, Coregistration] = field(default_factory=dict)

@@ -129,6 +129,7 @@ class Decide(Stage):
             ),
             slices=item.get("slices", ()),
             regions=item.get("regions") or (),
+            covariates=item.get("covariates") or {},
             reconstruction=item["recon"],
             others={name: case.volumes[name] for name in case.coregistrations},
             coregistrations=case.coregistrations,

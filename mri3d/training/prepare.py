@@ -28,6 +28,9 @@ from mri3d.volumes.subject import Subject
 
 logger = logging.getLogger(__name__)
 
+STORED = ("image", "mask", "template_to_source")
+"""What a cache file holds of a subject."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -56,8 +59,8 @@ class Prepared:
         ]
 
     def load(self, participants: Sequence[str]) -> list[Item]:
-        """The items of these people in memory, with ``participant``."""
-        return [{**LoadPrepared()(item), "participant": item["participant"]} for item in self.of(participants)]
+        """The items of these people in memory, with ``participant`` and ``template_to_source`` (4, 4)."""
+        return [{**_read(item["prepared"]), "participant": item["participant"]} for item in self.of(participants)]
 
 
 class LoadPrepared(Transform):
@@ -65,8 +68,13 @@ class LoadPrepared(Transform):
 
     def __call__(self, item: dict[str, str]) -> Item:
         """The tensors that ``prepared`` names, and nothing else: a batch of them is tensors alone."""
-        stored = torch.load(item["prepared"], weights_only=True)
-        return {"image": stored["image"].float(), "mask": stored["mask"]}
+        stored = _read(item["prepared"])
+        return {"image": stored["image"], "mask": stored["mask"]}
+
+
+def _read(path: str) -> Item:
+    stored: Item = torch.load(path, weights_only=True)
+    return {**stored, "image": stored["image"].float()}
 
 
 class Fixed(Transform):
@@ -138,7 +146,7 @@ def _key(subject: Subject, settings: Any) -> str:
     files = [path for path in (*subject.images.values(), subject.mask) if path is not None]
     stats = [os.stat(path) for path in files if path.exists()]  # a missing one fails at the gate, with its name
     places, states = [str(path.resolve()) for path in files], [(s.st_size, s.st_mtime_ns) for s in stats]
-    parts = [__version__, places, states, settings]
+    parts = [__version__, STORED, places, states, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
@@ -158,8 +166,13 @@ class _Fill(Dataset[tuple[str, Mri3dError | None]]):
         if case.error is not None:
             return case.subject.key, case.error
         with atomic_write(self.paths[index]) as path:
-            torch.save({"image": item["image"].half(), "mask": item["mask"]}, path)
+            torch.save(_stored(item), path)
         return case.subject.key, None
+
+
+def _stored(item: Item) -> Item:
+    affine = torch.from_numpy(item["case"].alignment.template_to_source.copy())
+    return {"image": item["image"].half(), "mask": item["mask"], "template_to_source": affine}
 
 
 def _fill(

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from mri3d.bundle import load_regions
-from mri3d.errors import BundleError
+from mri3d.errors import BundleError, UsageError
 from mri3d.grid import Grid
+from mri3d.models.parcellation import Parcellation
+from mri3d.models.weights import save_network
 from mri3d.scoring.detection import RegionScore
+from mri3d.scoring.region_size import Size, Warped, size_of
+from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
 from mri3d.scoring.regions import (
     ATLAS_FILE,
-    RegionStatistics,
+    UNKNOWN,
+    MeasureRegions,
+    Regions,
     corrected,
-    growth_of,
-    judge_regions,
-    region_hashes,
+    fit_regions,
+    tell,
 )
+from mri3d.transforms.case import Case
 from mri3d.transforms.dataset import Guarded
 from mri3d.transforms.intensity import NormaliseIntensity
+from mri3d.volumes.alignment import Alignment
 from mri3d.volumes.regions import Atlas
+from mri3d.volumes.subject import Subject
 
 GRID = Grid.centred((24, 24, 24), 4.0, (0.0, 0.0, 0.0))
 CHAIN = Guarded([NormaliseIntensity(98.0)])
@@ -35,42 +43,18 @@ CHAIN = Guarded([NormaliseIntensity(98.0)])
 def atlas() -> Atlas:
     labels = np.zeros(GRID.shape, np.int32)
     labels[4:8, 9:15, 9:15], labels[16:20, 9:15, 9:15] = 1, 2
-    labels[0, 0, :5] = 3  # too small to be measured
-    return Atlas(labels, GRID, {1: "Left Box", 2: "Right Box", 3: "Crumb"})
+    return Atlas(labels, GRID, {1: "Left Box", 2: "Right Box"})
 
 
 def statistics(n: int = 12, seed: int = 0) -> RegionStatistics:
     rng = np.random.default_rng(seed)
-    values = {name: tuple(rng.normal(0.02, 0.05, n)) for name in ("Left Box", "Right Box")}
-    return RegionStatistics(values, region_hashes(atlas(), CHAIN))
+    people = tuple({"age": 20.0 + 5 * i, "sex": "MF"[i % 2], "tiv": 1500.0 + i} for i in range(n))
+    values = {name: tuple(rng.normal(0.02, 0.05, n) - 0.01 * np.arange(n)) for name in ("Left Box", "Right Box")}
+    return RegionStatistics(values, people, "growth", region_hashes(atlas(), Warped(atlas()), CHAIN))
 
 
 def score(p: float | None, index: int = 1) -> RegionScore:
     return RegionScore(index, f"region {index}", 1.0, None, None, None, None if p is None else 1.0, p, None)
-
-
-def test_p_is_that_of_crawford_and_howell() -> None:
-    healthy = statistics()
-    values = np.array(healthy.values["Left Box"])
-    judged = healthy.judge("Left Box", 0.3)
-    assert judged is not None
-    z, p = judged
-    assert z == pytest.approx((0.3 - values.mean()) / values.std(ddof=1))
-    # one person against n is Student's two-sample test with a sample of one
-    assert p == pytest.approx(stats.ttest_ind([0.3], values).pvalue, rel=1e-6)
-    assert healthy.judge("Left Box", 2 * values.mean() - 0.3)[1] == pytest.approx(p), "smaller counts as larger"
-    assert healthy.judge("Nowhere", 0.3) is None
-
-
-def test_p_of_healthy_people_is_uniform() -> None:
-    rng = np.random.default_rng(1)
-    p = []
-    for _ in range(4000):
-        *values, new = rng.normal(3.0, 2.0, 8)
-        judged = RegionStatistics({"a": tuple(values)}, {}).judge("a", new)
-        p.append(judged[1])
-    assert stats.kstest(p, "uniform").pvalue > 0.01
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.012), "a z-test would have 0.10"
 
 
 @given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=30))
@@ -92,57 +76,59 @@ def test_regions_without_p_have_no_q_and_do_not_count() -> None:
     assert corrected([score(None)])[0].q is None
 
 
-def test_growth_is_against_the_surroundings() -> None:
-    growth = np.full(GRID.shape, 0.2, np.float32)
-    found = growth_of(growth, atlas().labels, GRID)
-    assert set(found) == {1, 2}, "five voxels are no region"
-    assert found[1].share == pytest.approx(np.exp(0.2), rel=1e-5)
-    assert found[1].relative == pytest.approx(0.0, abs=1e-6), "all of the brain grew alike"
-    growth[atlas().labels == 1] -= 0.3
-    found = growth_of(growth, atlas().labels, GRID)
-    assert found[1].share == pytest.approx(np.exp(-0.1), rel=1e-5)
-    assert -0.3 < found[1].relative < -0.15
-    assert abs(found[2].relative) < 0.02
-
-
 def test_a_region_that_shrank_is_found_on_its_own_side() -> None:
     growth = np.zeros(GRID.shape, np.float32)
     growth[atlas().labels == 1] = -0.5
     zscore = np.where(atlas().labels == 2, 4.0, 1.0).astype(np.float32)
-    mask = np.ones(GRID.shape, bool)
-    scores = judge_regions(atlas(), atlas().labels, GRID, growth, zscore, mask, 3.0, statistics(), 0.1)
+    sizes = size_of(growth, atlas().labels, GRID)
+    alike = {name: tuple(np.linspace(-0.05, 0.05, 12)) for name in ("Left Box", "Right Box")}
+    healthy = replace(statistics(), values=alike)
+    judged = healthy.against().judge({atlas().names[n]: size.value for n, size in sizes.items()}, {})
+    scores = tell(atlas(), atlas().labels, sizes, judged, 1.5, zscore, np.ones(GRID.shape, bool), 3.0)
     left, right = scores
     assert (left.name, right.name) == ("Left Box", "Right Box")
     assert left.z < -4 and left.q < 0.01 and right.q > 0.05
-    assert left.volume_ml == pytest.approx(144 * 0.1 * np.exp(-0.5))
+    assert left.volume_ml == pytest.approx(144 * GRID.voxel_ml * 1.5 * np.exp(-0.5), rel=1e-5)
     assert (left.mean_z, left.peak_z, left.fraction) == (1.0, 1.0, 0.0)
     assert (right.mean_z, right.peak_z, right.fraction) == (4.0, 4.0, 1.0)
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    growth, mask = np.zeros(GRID.shape, np.float32), np.zeros(GRID.shape, bool)
     zscore = np.ones(GRID.shape, np.float32)
-    for each in judge_regions(atlas(), atlas().labels, GRID, growth, zscore, mask, None, None, 0.1):
+    sizes = {1: Size(2.0, 0.1), 2: Size(3.0, 0.1)}
+    for each in tell(atlas(), atlas().labels, sizes, {}, 1.0, zscore, np.zeros(GRID.shape, bool), None):
         assert (each.mean_z, each.peak_z, each.fraction, each.z, each.p, each.q) == (None,) * 6
         assert each.volume_ml > 0
 
 
 def test_statistics_are_read_as_they_were_written(tmp_path: Path) -> None:
-    statistics().save(tmp_path / "regions.json")
+    made = statistics()
+    made = replace(made, people=({"tiv": 1.0}, *made.people[1:]))
+    made.save(tmp_path / "regions.json")
     found = RegionStatistics.load(tmp_path / "regions.json")
-    assert found is not None and found.people == 12
-    for name, values in statistics().values.items():
+    assert found is not None and found.people == made.people, "what is not known of the first is left out"
+    for name, values in made.values.items():
         np.testing.assert_allclose(found.values[name], values, atol=1e-6)
-    assert found.sha256 == statistics().sha256
+    assert (found.sha256, found.measure) == (made.sha256, made.measure)
     assert RegionStatistics.load(tmp_path / "none.json") is None
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", '{"regions": {"a": {"values": [1, 2, 3]}, "b": {"values": [1]}}, "sha256": {}}',
-     '{"regions": {"a": {"values": [1, 2]}}, "sha256": {}}',
-     '{"regions": {"a": {"values": [1, 2, NaN]}}, "sha256": {}}'],
-)  # fmt: skip
+def told(people: int, values: str, covariates: str = "{}") -> str:
+    regions = f'{{"a": {{"values": {values}}}}}'
+    return f'{{"people": {people}, "covariates": {covariates}, "measure": "", "regions": {regions}, "sha256": {{}}}}'
+
+
+DAMAGED = {
+    "empty": "",
+    "a list": "[]",
+    "other people": told(5, "[1, 2, 3]"),
+    "other ages": told(5, "[1, 2, 3, 4, 5]", '{"age": [1]}'),
+    "too few": told(2, "[1, 2]"),
+    "nan": told(5, "[1, 2, 3, 4, NaN]"),
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_statistics_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "regions.json").write_text(text)
     with pytest.raises(BundleError, match=r"regions\.json"):
@@ -150,10 +136,33 @@ def test_damaged_statistics_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_nobody_is_judged_by_himself() -> None:
-    values = (0.0, 0.1, -0.1, 0.05, 5.0)
-    healthy = RegionStatistics({"a": values}, {})
-    assert healthy.without(4).values["a"] == values[:4]
-    assert healthy.without(4).judge("a", 5.0)[1] < 1e-4 < healthy.judge("a", 5.0)[1]
+    values = (0.0, 0.1, -0.1, 0.05, 0.02, 5.0)
+    healthy = RegionStatistics({"a": values}, ({},) * 6, "", {})
+    assert healthy.without(5).values["a"] == values[:5]
+    last = healthy.of_others()[5]["a"]
+    assert last == healthy.without(5).against().judge({"a": 5.0}, {})["a"]
+    assert last.p < 1e-4 < healthy.against().judge({"a": 5.0}, {})["a"].p
+
+
+def test_people_are_measured_once_each_and_known_by_their_table(tmp_path: Path) -> None:
+    atlas().save(tmp_path / "a_dseg.nii.gz")
+    image = torch.rand((1, *GRID.shape), generator=torch.Generator().manual_seed(0))
+    larger = np.diag([2.0, 1.0, 1.0, 1.0])
+    heads = [larger, *[np.eye(4)] * 9]
+    items = [
+        {"image": image * (1 + 0.1 * i), "participant": f"sub-{i // 2}", "template_to_source": head}
+        for i, head in enumerate(heads)
+    ]
+    (tmp_path / "b" / "models").mkdir(parents=True)
+    table = {"sub-0": {"age": "50", "sex": "F"}, "sub-1": {"age": None, "sex": "M"}}
+    found = fit_regions(items, tmp_path / "a_dseg.nii.gz", GRID, tmp_path / "b", CHAIN, table)
+    assert len(found.people) == 5, "of two scans of a person the mean counts"
+    first, second = found.people[:2]
+    assert (first["age"], first["sex"]) == (50.0, "F")
+    assert "age" not in second
+    assert float(first["tiv"]) == pytest.approx(1.5 * float(second["tiv"])), "one of two heads is twice as large"
+    known = load_regions(tmp_path / "b", None, CHAIN)
+    assert known.statistics.people == found.people
 
 
 @pytest.fixture
@@ -166,28 +175,105 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_gives_its_atlas_with_the_statistics_of_it(bundle: Path) -> None:
-    known, healthy = load_regions(bundle, None, CHAIN)
-    assert known.names == atlas().names
-    assert healthy.people == 12
-    assert load_regions(bundle.parent, None, CHAIN) == (None, None)
+    known = load_regions(bundle, None, CHAIN)
+    assert known.atlas.names == atlas().names
+    assert len(known.statistics.people) == 12
+    assert load_regions(bundle.parent, None, CHAIN) is None
 
 
 def test_another_atlas_has_no_statistics_and_the_same_one_has(bundle: Path, tmp_path: Path) -> None:
     atlas().save(tmp_path / "same_dseg.nii.gz")
-    replace(atlas(), names={1: "A", 2: "B", 3: "C"}).save(tmp_path / "other_dseg.nii.gz")
-    assert load_regions(bundle, tmp_path / "same_dseg.nii.gz", CHAIN)[1].people == 12
-    known, healthy = load_regions(bundle, tmp_path / "other_dseg.nii.gz", CHAIN)
-    assert known.names[1] == "A"
-    assert healthy is None
+    replace(atlas(), names={1: "A", 2: "B"}).save(tmp_path / "other_dseg.nii.gz")
+    assert len(load_regions(bundle, tmp_path / "same_dseg.nii.gz", CHAIN).statistics.people) == 12
+    known = load_regions(bundle, tmp_path / "other_dseg.nii.gz", CHAIN)
+    assert known.atlas.names[1] == "A"
+    assert known.statistics is None
+    save_network(Parcellation(2), tmp_path / "same_dseg.pt")
+    assert load_regions(bundle, tmp_path / "same_dseg.nii.gz", CHAIN).statistics is None, "measured in another way"
 
 
 def test_statistics_of_other_parts_are_refused(bundle: Path) -> None:
     with pytest.raises(BundleError, match="others: settings"):
         load_regions(bundle, None, Guarded([NormaliseIntensity(90.0)]))
+    save_network(Parcellation(2), bundle / "models" / "regions_dseg.pt")
+    with pytest.raises(BundleError, match="others: measure"):
+        load_regions(bundle, None, CHAIN)
+    (bundle / "models" / "regions_dseg.pt").unlink()
     labels = atlas().labels.copy()
     labels[5, 10, 10] = 2
     replace(atlas(), labels=labels).save(bundle / "models" / ATLAS_FILE)
     with pytest.raises(BundleError, match="others: atlas"):
         load_regions(bundle, None, CHAIN)
-    told = json.loads((bundle / "models" / "regions.json").read_text())
-    assert told["people"] == 12 and set(told["regions"]["Left Box"]) == {"mean", "std", "values"}
+    written = json.loads((bundle / "models" / "regions.json").read_text())
+    assert written["people"] == 12 and set(written["regions"]["Left Box"]) == {"mean", "std", "values"}
+
+
+class Fixed:
+    """A measure that has found these sizes already."""
+
+    name = "fixed"
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __call__(self, image: np.ndarray, grid: Grid) -> dict[int, Size]:
+        return {1: Size(2.0, self.value), 2: Size(3.0, 0.0)}
+
+    def sha256(self) -> str:
+        return ""
+
+
+def measured(value: float, covariates: tuple[str, ...], columns: dict[str, str | None] | None, known: bool = True):
+    """The left box of a subject with its warnings and covariates."""
+    regions = Regions(atlas(), Fixed(value), statistics() if known else None)
+    step = MeasureRegions(regions, GRID, None, covariates, {} if columns is None else {"sub-01": columns})
+    subject = Subject("sub-01_T1w", "sub-01", PurePosixPath(), {"T1w": Path("sub-01_T1w.nii.gz")})
+    case = Case(subject, alignment=Alignment(np.eye(4), 0.9, 0.5))
+    ones = torch.ones((1, *GRID.shape))
+    item = step({"case": case, "image": ones, "mask": ones})
+    return item["regions"][0], item["case"].warnings, item["covariates"]
+
+
+def test_covariates_are_taken_into_account_and_told() -> None:
+    shrunk = -0.01 * 11 + 0.02  # as is usual at the oldest's age, 75
+    plain, warnings, covariates = measured(shrunk, (), {"age": "75"})
+    assert (warnings, covariates) == ((), {})
+    known, warnings, covariates = measured(shrunk, ("age",), {"age": "75"})
+    assert (warnings, covariates) == ((), {"age": 75.0})
+    assert abs(known.z) < abs(plain.z)
+    young, *_ = measured(shrunk, ("age",), {"age": "20"})
+    assert young.z < plain.z, "early for that age"
+
+
+def test_who_is_not_known_is_compared_with_all_and_that_is_told() -> None:
+    plain, *_ = measured(0.3, (), None)
+    for columns in (None, {"age": None}, {"age": "90+"}):
+        found, (warning,), covariates = measured(0.3, ("age", "sex"), columns)
+        assert found == plain
+        assert covariates == {}
+        assert warning == "The regions' z takes no age and no sex into account: age is not known."
+
+
+def test_an_age_beyond_the_healthy_is_told() -> None:
+    _, (warning,), covariates = measured(0.0, ("age",), {"age": "95"})
+    assert covariates == {"age": 95.0}
+    assert "age 95 is beyond the healthy people's 20 to 75" in warning
+
+
+def test_an_atlas_without_healthy_people_gives_volumes_alone() -> None:
+    found, warnings, _ = measured(0.0, (), None, known=False)
+    assert (found.volume_ml, found.z, found.q) == (2.0, None, None)
+    assert warnings == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("covariates", "known", "words"),
+    [
+        (("shoe size",), True, "some of age, sex"),
+        (("site",), True, "site are known of 0"),
+        (("age",), False, "that does not"),
+    ],
+)
+def test_covariates_that_cannot_be_used_are_refused(covariates: tuple[str, ...], known: bool, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        measured(0.0, covariates, None, known)
