@@ -7,8 +7,8 @@
 HEALTHY is a BIDS data set with DLMUSE labels (``derivatives/dlmuse``). STUDY becomes one of 80 of its people of whom
 the network of regions knows none (:mod:`benchmarks.parcellation`), under new names: by age, every other one is a
 control, as scanned, and the next a simulated patient, whose caudate and putamen have lost 10 to 30 % of their volume
-(:mod:`benchmarks.simulated_atrophy`). Nobody in it is a patient. Half of them calibrate the shipped bundles: differences
-between groups of them are as for anybody, but their own scores and z-maps are not those of strangers.
+(:mod:`benchmarks.simulated_atrophy`). Nobody in it is a patient. Half of them calibrate the shipped bundles:
+differences between groups of them are as for anybody, but their own scores and z-maps are not those of strangers.
 """
 
 from __future__ import annotations
