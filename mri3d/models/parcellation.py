@@ -19,21 +19,25 @@ HIDDEN = 48
 
 
 class Parcellation(nn.Module):
-    """Logits of every region at every voxel.
+    """Logits of every region at every voxel of a box in the template's space.
 
-    The U-Net works at half resolution, where a strided convolution leads without losing detail (as in
-    :class:`mri3d.models.restoration.RestorationUNet`), and sees beside the image where in the template's space it
-    looks, so that left and right, and lobes without a border between them, can be told apart. It needs the whole grid
-    that it was trained on.
+    They begin at what the atlas expects and are moved by what the network sees. Its U-Net works at half resolution,
+    where a strided convolution leads without losing detail (as in :class:`mri3d.models.restoration.RestorationUNet`),
+    and is told beside the image where in the box it looks.
 
     Args:
-        regions: how many there are; class 0 is none of them.
-        channels: width of each level of the U-Net, finest (at half resolution) first.
+        prior: (1, regions + 1, X, Y, Z) logarithm of the chances that the atlas gives no region and each region; no
+            part of the weights.
+        channels: width of each level of the U-Net, finest (at half resolution) first; X, Y and Z are multiples of
+            ``2 ** (len(channels) - 1)``.
         detail: channels of what the U-Net has found, at full resolution.
     """
 
-    def __init__(self, regions: int, channels: Sequence[int] = (24, 48, 72, 96), detail: int = 16) -> None:
+    prior: torch.Tensor
+
+    def __init__(self, prior: torch.Tensor, channels: Sequence[int] = (32, 64, 96, 128), detail: int = 16) -> None:
         super().__init__()
+        self.register_buffer("prior", prior, persistent=False)
         self.down = Convolution(3, 4, BLOCK, kernel_size=2, strides=2, padding=0, conv_only=True)
         self.unet = UNet(
             3, BLOCK, channels[0], channels, [1] + [2] * (len(channels) - 2), num_res_units=1, norm="instance",
@@ -43,20 +47,17 @@ class Parcellation(nn.Module):
             3, channels[0], detail, kernel_size=2, strides=2, padding=0, is_transposed=True, output_padding=0,
             conv_only=True,
         )
-        self.head = nn.Sequential(nn.Linear(1 + detail, HIDDEN), nn.LeakyReLU(0.1), nn.Linear(HIDDEN, regions + 1))
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """What the head judges each voxel by: (voxels, 1 + detail) of one ``x`` of shape (1, 1, X, Y, Z)."""
-        found = self.up(self.unet(self.down(torch.cat([x, coordinates(x)], dim=1))))
-        return torch.cat([x, found.to(x.dtype)], dim=1).flatten(2)[0].T
+        self.head = nn.Sequential(nn.Linear(1 + detail, HIDDEN), nn.LeakyReLU(0.1), nn.Linear(HIDDEN, prior.shape[1]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (1, regions + 1, X, Y, Z) of ``x`` (1, 1, X, Y, Z), normalised intensity, 0 outside the brain."""
-        logits: torch.Tensor = self.head(self.features(x)).T.reshape(1, -1, *x.shape[2:])
-        return logits
+        found = self.up(self.unet(self.down(torch.cat([x, coordinates(x)], dim=1))))
+        seen = torch.cat([x, found.to(x.dtype)], dim=1).flatten(2)[0].T
+        logits: torch.Tensor = self.head(seen).T.reshape(1, -1, *x.shape[2:])
+        return logits + self.prior.to(logits.dtype)
 
 
 def coordinates(x: torch.Tensor) -> torch.Tensor:
-    """Where each voxel of a grid lies, -1 to 1 along each axis: (1, 3, X, Y, Z) for ``x`` (1, 1, X, Y, Z)."""
+    """Where each voxel of a box lies, -1 to 1 along each axis: (1, 3, X, Y, Z) for ``x`` (1, 1, X, Y, Z)."""
     axes = [torch.linspace(-1, 1, size, device=x.device, dtype=x.dtype) for size in x.shape[2:]]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]

@@ -1,4 +1,4 @@
-"""How large each region of a brain is: by a network that knows the regions, or by warping to the template."""
+"""How large each region of a brain is: by a network that knows the deep ones, or by warping to the template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from mri3d.errors import UsageError
+from mri3d.errors import BundleError
 from mri3d.grid import Grid
 from mri3d.models.parcellation import Parcellation
 from mri3d.models.weights import load_network
@@ -23,6 +23,12 @@ SURROUNDINGS_MM = 12.0
 """Standard deviation of the Gaussian that makes a region's surroundings. Heads differ in shape, and alignments by a
 little, over larger distances than atrophy; on simulated atrophy in validation subjects 12 mm found more than 8 or 20,
 and all of them more than the volume as it is."""
+
+BOX = Grid.centred((48, 72, 40), 2.0, (0.0, -25.0, 5.0))
+"""Around the deep structures, in template space: where the network looks."""
+
+BLUR, LEAST_CHANCE = 1.5, 2e-3
+"""Standard deviation in voxels of what the atlas expects, and the chance below which it rules nothing out."""
 
 LEAST_VOXELS = 10
 """Of the model grid, from which on a region is measured."""
@@ -62,35 +68,43 @@ class Measure(Protocol):
 
 
 class Segmented:
-    """The volume that a network gives each region: the sum of its chances.
+    """The volume that a network gives each region: the sum of its chances; of regions it does not know, the growth.
 
     Args:
-        atlas: whose regions the network knows, by their order; on the grid that the network was trained on.
-        network: logits of no region and of each region.
+        atlas: its regions from 1 on, without a gap, are those that the network knows; others follow.
+        network: logits of no region and of each that it knows, on :data:`BOX`.
     """
 
-    name = "logarithm of the volume in the size of the template"
+    name = "logarithm of the volume in the size of the template; of outer regions, of the growth"
 
     def __init__(self, atlas: Atlas, network: Parcellation) -> None:
-        self.atlas, self.network = atlas, network
+        self.network, self.others = network, Warped(atlas)
 
     @torch.no_grad()
     def __call__(self, image: FloatArray, grid: Grid) -> dict[int, Size]:
-        """See :class:`Measure`; an image on another grid than the network's is interpolated once."""
-        own = self.atlas.grid
-        seen = image if grid.matches(own) else resample(image, grid, own)
-        logits = self.network(torch.from_numpy(np.ascontiguousarray(seen, dtype=np.float32))[None, None])[0]
-        inside = torch.from_numpy(seen > 0)
-        chances = torch.softmax(logits[:, inside], dim=0).sum(dim=1).double().numpy()
-        volumes = dict(zip(sorted(self.atlas.names), chances[1:] * own.voxel_ml, strict=True))
-        return {n: Size(float(ml), float(np.log(max(ml, LEAST_ML)))) for n, ml in volumes.items()}
+        """See :class:`Measure`."""
+        seen = resample(image, grid, BOX)
+        logits = self.network(torch.from_numpy(seen)[None, None])[0]
+        chances = torch.softmax(logits[:, torch.from_numpy(seen > 0)].double(), dim=0).sum(dim=1).numpy()
+        volumes = dict(enumerate(chances[1:] * BOX.voxel_ml, start=1))
+        own = {n: Size(float(ml), float(np.log(max(ml, LEAST_ML)))) for n, ml in volumes.items()}
+        return {**self.others(image, grid), **own}
 
     def sha256(self) -> str:
         """See :class:`Measure`."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.others.sha256().encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + tensor.numpy().tobytes())
         return digest.hexdigest()
+
+
+def parcellation_of(atlas: Atlas, regions: int) -> Parcellation:
+    """A network for the first regions of an atlas, which begins at what the atlas expects; its weights are random."""
+    labels = atlas.on(BOX)
+    chances = np.stack([ndimage.gaussian_filter((labels == n).astype(np.float32), BLUR) for n in range(1, regions + 1)])
+    none = np.clip(1 - chances.sum(axis=0, keepdims=True), LEAST_CHANCE, 1)
+    prior = np.log(np.maximum(np.concatenate([none, chances]), LEAST_CHANCE))
+    return Parcellation(torch.from_numpy(prior)[None])
 
 
 class Warped:
@@ -139,14 +153,27 @@ def measure_of(atlas: Atlas, path: Path) -> Measure:
         path: ``NAME_dseg.nii.gz``; its network would be ``NAME_dseg.pt``.
 
     Raises:
-        BundleError: the file beside it holds no such network.
-        UsageError: the network knows other regions.
+        BundleError: the file beside it holds no network for its first regions.
     """
     weights = network_of(path)
     if not weights.exists():
         return Warped(atlas)
-    count = sorted(atlas.names)
-    if count != list(range(1, len(count) + 1)):
-        raise UsageError(path, "regions numbered from 1 without gaps, since a network lies beside it",
-                         "others", f"Take {weights.name} away to measure by deformation")  # fmt: skip
-    return Segmented(atlas, load_network(Parcellation(len(count)), weights))
+    regions = known_regions(weights)
+    if not set(range(1, regions + 1)) <= set(atlas.names):
+        expected, remedy = f"a network that knows regions of {path.name}", "Restore the two files"
+        raise BundleError(weights, expected, f"one of {regions} regions", remedy)
+    return Segmented(atlas, load_network(parcellation_of(atlas, regions), weights))
+
+
+def known_regions(weights: Path) -> int:
+    """How many regions the network in a file knows.
+
+    Raises:
+        BundleError: it holds none.
+    """
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        return int(state["head.2.bias"].shape[0]) - 1
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        remedy = "Restore the file, or take it away to measure by deformation"
+        raise BundleError(weights, "weights of a network of regions", repr(error)[:200], remedy) from error
