@@ -125,7 +125,7 @@ def _refuse_options(settings: dict[str, Any], *keys: str) -> None:
             raise UsageError(f"--set {key}", "a key that no option sets", key, "Use the option or argument; see --help")
 
 
-def _modalities(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
@@ -137,7 +137,7 @@ device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps", help="What computes."
 )
 modalities_option = click.option(
-    "--modalities", metavar="T1w,T2w,FLAIR", callback=_modalities,
+    "--modalities", metavar="T1w,T2w,FLAIR", callback=_names,
     help="What a subject has; maps lie on the first. [default: the bundle's; T1w to train]",
 )
 set_option = click.option(
@@ -401,6 +401,62 @@ def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], o
 
 
 @main.command(cls=Command)
+@click.argument("maps", metavar="OUT", type=click.Path(path_type=Path))
+@output_option
+@click.option(
+    "--groups", "table", metavar="TABLE", type=click.Path(path_type=Path),
+    help="Table with a line a participant (participant_id). [default: participants.tsv of the folder that was scored]",
+)
+@click.option("--column", help="Column of the table with the groups.")
+@click.option(
+    "--covariates", metavar="age,sex,tiv", callback=_names,
+    help="Columns to adjust for; tiv is the volume of the brain mask. [default: none, by Welch's t-test]",
+)
+@click.option("--reference", metavar="NAME", help="Group to compare with. [default: control, hc, healthy ...]")
+@click.option("--bundle", help="Folder of the bundle that made OUT, if not a shipped one: it tells whom it has seen.")
+@click.option("--visits", is_flag=True, help="Compare each participant's later sessions with the first instead.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier comparison.")
+def compare(
+    maps: Path,
+    output: Path,
+    table: Path | None,
+    column: str | None,
+    covariates: list[str] | None,
+    reference: str | None,
+    bundle: str | None,
+    visits: bool,
+    overwrite: bool,
+) -> None:
+    """Compare groups of people, or visits of a person, in OUT, a folder that detect wrote.
+
+    Groups: which regions differ from the reference group, effect sizes, corrected p-values, and a mean z-map a group in
+    MNI152 space. Nobody counts whom the bundle has seen, but by out-of-fold scores (train --folds). Visits: a change
+    map and region changes of each participant with several sessions.
+    """
+    if visits:
+        groups_only = {
+            "--groups": table, "--column": column, "--covariates": covariates, "--reference": reference,
+            "--bundle": bundle,
+        }  # fmt: skip
+        for option, value in groups_only.items():
+            if value:
+                remedy = "Leave it out, or leave out --visits to compare groups"
+                raise UsageError("--visits", "no option that is for groups", option, remedy)
+        from mri3d.commands.visits import compare_visits
+
+        outcome = compare_visits(maps, output, overwrite)
+        _say(f"{outcome.words}\nTable: {output / 'changes.csv'}\nReport: {output / 'report.html'}")
+        _report_failures(outcome.failures)
+        return
+    from mri3d.commands.compare import Asked, compare_groups
+
+    asked = Asked(maps, table, column, tuple(dict.fromkeys(covariates or ())), reference, bundle)
+    outcome = compare_groups(asked, output, overwrite)
+    _say(f"{outcome.words}\nTable: {output / 'groups.csv'}\nReport: {output / 'report.html'}")
+    _report_failures(outcome.failures)
+
+
+@main.command(cls=Command)
 @click.argument("folder", metavar="OUTPUT", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Write report.html and the subjects' pages of OUTPUT, a folder that detect wrote, once more.
@@ -585,7 +641,7 @@ def serve(
 @click.argument("labels", metavar="LABELS", type=click.Path(path_type=Path))
 @output_option
 @click.option(
-    "--modalities", metavar="T1w,T2w,FLAIR", callback=_modalities, help="What to simulate. [default: all three]"
+    "--modalities", metavar="T1w,T2w,FLAIR", callback=_names, help="What to simulate. [default: all three]"
 )
 @click.option("--count", type=click.IntRange(min=1), help="Subjects in all. [default: one for each label map]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn.")
