@@ -21,6 +21,8 @@ from mri3d.volumes.visits import History, histories, visit_of
 REFERENCES = frozenset({"control", "controls", "hc", "healthy", "cn", "normal", "healthy control", "healthy controls"})
 """What a reference group may be called, in small or capital letters."""
 
+SEEN = "the bundle was"
+
 TIV = "tiv"
 """The covariate that no table gives: the logarithm of the brain mask's volume."""
 
@@ -176,7 +178,7 @@ def _seen_by(root: Path) -> dict[str, str]:
         raise UsageError(path, "the bundle's participants by part", f"{error!r}", remedy) from error
     words = {"train": "trained", "validation": "validated", "calibration": "calibrated"}
     parts = {person: words[part] for part in REQUIRED for person in getattr(split, part)}
-    return {person: f"the bundle was {part} on this participant" for person, part in parts.items()}
+    return {person: f"{SEEN} {part} on this participant" for person, part in parts.items()}
 
 
 def _controls_of(root: Path) -> dict[str, Mapping[str, Any]]:
@@ -218,6 +220,8 @@ def _groups_of(
     found = ", ".join(f"{group} ({count})" for group, count in sorted(counts.items())[:12]) or "nobody"
     found += f" and {len(counts) - 12} more" if len(counts) > 12 else ""
     told = f"{len(left_out)} were left out: {_told(left_out)}. " if left_out else ""
+    if any(why.startswith(SEEN) for why in left_out.values()):
+        told += "A bundle made with mri3d train --folds lets those count whom it has seen. "
     called = [named] if named is not None else [group for group in counts if group.lower() in REFERENCES]
     if len(called) != 1 or called[0] not in counts:
         expected = f"a group {named}" if named is not None else "one group that is called like healthy people"

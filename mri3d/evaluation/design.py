@@ -96,9 +96,9 @@ def regressors(covariates: Sequence[Covariate], groups: IntArray, names: Sequenc
         wider = np.column_stack([design, covariate.columns])
         if rank(wider) < wider.shape[1]:
             others = [other.name for other in covariates[: [of.name for of in covariates].index(covariate.name)]]
-            told = f"the group{'' if not others else ' and ' + ', '.join(others)}"
+            told = f"the group and {' and '.join(others)} do" if others else "the group does"
             raise UsageError(
-                f"--covariates {covariate.name}", f"a covariate that {told} do not tell already",
+                f"--covariates {covariate.name}", f"a covariate that {told} not tell already",
                 f"one that they tell ({covariate.words})", "Leave it out: what it does cannot be parted from them",
             )  # fmt: skip
         design = wider

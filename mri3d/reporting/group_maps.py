@@ -13,13 +13,16 @@ from mri3d.errors import Mri3dError
 from mri3d.reporting.montage import Montage, Tile, draw_montage
 from mri3d.reporting.panels import Overlay
 from mri3d.reporting.results import Result
-from mri3d.transforms.resampling import resample_within
+from mri3d.transforms.resampling import crop_to, resample_within
 from mri3d.volumes.alignment import load_template
 from mri3d.volumes.nifti import MNI152, write_image
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 SMOOTHING = 1.5
 """Standard deviation, in voxels of the template, of the smoothing by which the planes of the picture are chosen."""
+
+AROUND = 6
+"""Voxels around the template's brain within which a mean is taken."""
 
 USUAL = 0.8
 """Mean of the z-map of healthy people: that of the size of a normally distributed number."""
@@ -55,7 +58,8 @@ def mean_map(
     Returns:
         The mean, None without a single map; and why some could not be read.
     """
-    grid = load_template().grid
+    template = load_template()
+    box, grid = crop_to(template.brain, template.grid, AROUND)
     total, count = np.zeros(grid.shape), np.zeros(grid.shape, dtype=np.int32)
     people, failures = 0, []
     for result in results:
@@ -70,7 +74,9 @@ def mean_map(
     if not people:
         return None, tuple(failures)
     known = (2 * count >= people) & (count > 0)
-    return MeanMap(np.where(known, total / np.maximum(count, 1), 0).astype(np.float32), people), tuple(failures)
+    values = np.zeros(template.grid.shape, dtype=np.float32)
+    values[box] = np.where(known, total / np.maximum(count, 1), 0)
+    return MeanMap(values, people), tuple(failures)
 
 
 def write_mean_map(path: Path, found: MeanMap, group: str) -> None:
