@@ -434,17 +434,14 @@ def compare(
     map and region changes of each participant with several sessions.
     """
     if visits:
-        groups_only = {
-            "--groups": table, "--column": column, "--covariates": covariates, "--reference": reference,
-            "--bundle": bundle,
-        }  # fmt: skip
+        groups_only = {"--groups": table, "--column": column, "--covariates": covariates, "--reference": reference}
         for option, value in groups_only.items():
             if value:
                 remedy = "Leave it out, or leave out --visits to compare groups"
                 raise UsageError("--visits", "no option that is for groups", option, remedy)
         from mri3d.commands.visits import compare_visits
 
-        outcome = compare_visits(maps, output, overwrite)
+        outcome = compare_visits(maps, output, overwrite, bundle)
         _say(f"{outcome.words}\nTable: {output / 'changes.csv'}\nReport: {output / 'report.html'}")
         _report_failures(outcome.failures)
         return

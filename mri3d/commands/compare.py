@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import scipy
 from tqdm import tqdm
 
 from mri3d import __version__
-from mri3d.commands.grouping import TIV, Grouping, Person, read_grouping, told_left_out
+from mri3d.commands.grouping import TIV, Grouping, Person, read_grouping, told_left_out, unscored
 from mri3d.errors import UsageError
 from mri3d.evaluation.design import Covariate, as_covariate, regressors
 from mri3d.evaluation.groups import FloatArray, Line, Measure, compare
@@ -145,6 +145,11 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     repeated = sum(len(each.visits) - 1 + len(each.repeated) for each in past)
     if repeated:
         notes.append(f"Of people with several scans the first visit counts; {repeated} further scans do not.")
+    compared = {person.name for person in grouping.people}
+    lost = [f"{visit.participant} ({PurePosixPath(visit.key).name})" for visit, _ in unscored(results)
+            if visit.participant in compared]  # fmt: skip
+    if lost:
+        notes.append(f"Another scan was not scored, so that a later visit may count, of: {', '.join(lost)}.")
     held = [person for person in grouping.people if person.control is not None]
     if held:
         notes.append(
@@ -155,7 +160,7 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     if unjudged and any(result.sidecar.get("regions") for result in results.scored):
         notes.append(f"{len(unjudged)} of them have no out-of-fold regions and are not part of the lines of regions.")
     if TIV in asked.covariates:
-        notes.append("tiv is the volume of the brain mask, in logarithms.")
+        notes.append(f"{TIV} is the logarithm of the brain mask's volume, whatever the table may have of that name.")
     return notes
 
 

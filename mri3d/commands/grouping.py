@@ -12,11 +12,12 @@ from typing import Any
 from mri3d.bundle import CONTROLS, SPLIT, describe, find_bundle, shipped
 from mri3d.errors import UsageError
 from mri3d.evaluation.groups import LEAST
+from mri3d.reporting.names import TABLE
 from mri3d.reporting.results import Result, Results
 from mri3d.training.split import REQUIRED, Split
 from mri3d.volumes.naming import participant_of
 from mri3d.volumes.participants import read_named_table
-from mri3d.volumes.visits import History, histories, visit_of
+from mri3d.volumes.visits import History, Visit, histories, visit_of
 
 REFERENCES = frozenset({"control", "controls", "hc", "healthy", "cn", "normal", "healthy control", "healthy controls"})
 """What a reference group may be called, in small or capital letters."""
@@ -93,6 +94,7 @@ def read_grouping(
         UsageError: something of it cannot be found, or a group has too few people.
         BundleError: no such bundle.
     """
+    past = visits_of(results)
     table = table or _table_of(results)
     known = read_named_table(table)
     if column is None:
@@ -100,9 +102,11 @@ def read_grouping(
         raise UsageError("--column", f"a column of {table} with the groups", "none", f"Name one: {columns}")
     _check_columns(table, known, (column, *(name for name in covariates if name != TIV)))
     root = bundle_of(results, bundle)
-    seen, controls = _seen_by(root), _controls_of(root)
-    past = visits_of(results)
+    seen, controls = seen_by(root), _controls_of(root)
     first = {person: _result_of(results, history) for person, history in past.items()}
+    if not set(first) & set(known):
+        expected = f"lines of people in {results.root}, such as {next(iter(first))}"
+        raise UsageError(table, expected, f"others, such as {next(iter(known))}", "Write the names as they stand there")
     people, left_out = [], _failed(results, first)
     for name, result in first.items():
         cells = {covariate: known.get(name, {}).get(covariate) for covariate in covariates if covariate != TIV}
@@ -121,9 +125,27 @@ def read_grouping(
 
 
 def visits_of(results: Results) -> dict[str, History]:
-    """The visits of everyone who was scored."""
+    """The visits of everyone who was scored.
+
+    Raises:
+        UsageError: a participant's scans lie in folders of two people, as of two sites that both count from 01.
+    """
+    folders: dict[str, str] = {}
+    for result in results.scored:
+        name, parts = result.who.participant, PurePosixPath(result.key).parts
+        folder = "/".join(parts[: parts.index(name) + 1]) if name in parts else ""
+        if folders.setdefault(name, folder) != folder:
+            found = f"{name} in {folders[name] or 'the root'} and in {folder or 'the root'}"
+            remedy = "Give people names of their own, or detect and compare each folder by itself"
+            raise UsageError(results.root, "one folder a participant", found, remedy)
     scans = ((result.key, result.who.participant, result.who.images[0]) for result in results.scored)
     return histories(visit_of(*scan) for scan in scans)
+
+
+def unscored(results: Results) -> list[tuple[Visit, str]]:
+    """The scans that could not be scored, and why."""
+    names = ((key, participant_of(Path(key)) or PurePosixPath(key).name) for key in results.failed)
+    return [(visit_of(key, name, Path(key)), results.failed[key]) for key, name in names]
 
 
 def bundle_of(results: Results, named: str | None) -> Path:
@@ -168,8 +190,12 @@ def _check_columns(table: Path, known: Mapping[str, Mapping[str, str | None]], w
             raise UsageError(table, f"a column {name}", ", ".join(columns) or "no column but participant_id", remedy)
 
 
-def _seen_by(root: Path) -> dict[str, str]:
-    """Participant to what the bundle knows them from."""
+def seen_by(root: Path) -> dict[str, str]:
+    """Participant to what the bundle in a folder knows them from.
+
+    Raises:
+        UsageError: the bundle does not tell.
+    """
     path = root / SPLIT
     try:
         split = Split.load(path)
@@ -194,8 +220,9 @@ def _controls_of(root: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _failed(results: Results, first: Mapping[str, Result]) -> dict[str, str]:
-    names = {participant_of(Path(key)) or PurePosixPath(key).name: why for key, why in results.failed.items()}
-    return {name: f"was not scored: {why}" for name, why in names.items() if name not in first}
+    """Those of whom no scan was scored."""
+    lost = (visit.participant for visit, _ in unscored(results))
+    return {name: f"was not scored ({TABLE} tells why)" for name in lost if name not in first}
 
 
 def _why_not(

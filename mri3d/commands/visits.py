@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mri3d.commands.compare import CHANGES, JSON, Outcome, page_folder, versions
-from mri3d.commands.grouping import visits_of
+from mri3d.commands.grouping import bundle_of, seen_by, unscored, visits_of
 from mri3d.errors import InputError, Mri3dError, UsageError
 from mri3d.reporting.change_figure import Change, draw_change
 from mri3d.reporting.names import REPORT, plain_words
@@ -68,13 +68,14 @@ class Pair:
         }
 
 
-def compare_visits(maps: Path, output: Path, overwrite: bool = False) -> Outcome:
+def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: str | None = None) -> Outcome:
     """Write change maps, ``changes.csv``, ``compare.json``, pictures and ``report.html``.
 
     Args:
         maps: a folder that ``mri3d detect`` wrote.
         output: where the results go.
         overwrite: replace an earlier comparison.
+        bundle: the one that made the maps, where it is no shipped one; without it nobody knows whom it has seen.
 
     Raises:
         UsageError: nobody has two sessions, or results stand there already.
@@ -85,6 +86,9 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False) -> Outcome
     pairs = _pairs_of(results)
     files = [f"{pair.stem}_change{ending}" for pair in pairs for ending in (".nii.gz", ".png")]
     folder.refuse_foreign(files)
+    notes = _notes(results, pairs, bundle)
+    for note in notes:
+        logger.warning("%s", note)
     made = {
         "command": "compare",
         "maps": str(results.root),
@@ -96,12 +100,13 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False) -> Outcome
     with writable(output):
         folder.clear()
         # the record comes first: it tells whose the files are, should the run be cut short
-        write_json(output / JSON, {"made": made, "pairs": [], "files": files})
+        write_json(output / JSON, {"made": made, "notes": notes, "pairs": [], "files": files})
         told = [_compare(pair, results, output) for pair in tqdm(pairs, desc="compare", unit="visit")]
+        told = sorted(told + _unscored(results), key=lambda each: natural(each["participant"]))
         written = [name for name in files if (output / name).exists()]
-        write_json(output / JSON, {"made": made, "pairs": told, "files": written})
+        write_json(output / JSON, {"made": made, "notes": notes, "pairs": told, "files": written})
         write_table(output / CHANGES, [line for each in told for line in each["lines"]], COLUMNS)
-        write_visits_page(output / REPORT, told, made)
+        write_visits_page(output / REPORT, told, notes, made)
     failures = tuple(f"{each['participant']} {each['later']}: {each['error']}" for each in told if each["error"])
     return Outcome(_in_words(told, made), failures)
 
@@ -118,9 +123,6 @@ def _pairs_of(results: Results) -> list[Pair]:
         found = f"{len(past)} people with one session each"
         remedy = "Name sessions as in BIDS: sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
         raise UsageError(results.root, "someone with two sessions (ses-) or more", found, remedy)
-    repeated = sum(len(past[person].repeated) for person in several)
-    if repeated:
-        logger.info("of several scans of a session the first by name counts; %d further ones do not", repeated)
     later = [(past[person], visit) for person in several for visit in past[person].visits[1:]]
     stems = plain_words(f"{visit.participant}_ses-{visit.session}" for _, visit in later)
     return [
@@ -130,6 +132,37 @@ def _pairs_of(results: Results) -> list[Pair]:
         )
         for history, visit in later
     ]  # fmt: skip
+
+
+def _unscored(results: Results) -> list[dict[str, Any]]:
+    """Visits that could not be scored, of people who have another: lines that fail."""
+    past, told = visits_of(results), []
+    for visit, why in unscored(results):
+        if visit.session and any(other.session for other in getattr(past.get(visit.participant), "visits", ())):
+            names = {"participant": visit.participant, "first": "", "later": _session(visit), "days": None}
+            error = f"was not scored: {why}"
+            told.append({**names, "files": [], "error": error, "lines": [{**names, "error": error}]})
+    return told
+
+
+def _notes(results: Results, pairs: Sequence[Pair], bundle: str | None) -> list[str]:
+    """What a reader must know of who is compared, whole sentences."""
+    people = {pair.visit.participant: pair.history for pair in pairs}
+    repeated = sum(len(history.repeated) for history in people.values())
+    notes = []
+    if repeated:
+        notes.append(f"Of several scans of a session the first by name counts; {repeated} further scans do not.")
+    try:
+        seen = seen_by(bundle_of(results, bundle))
+    except Mri3dError as error:
+        if bundle is not None:
+            raise
+        return [*notes, f"Whether the bundle has seen anyone of them is not known: {error}"]
+    known = [f"{name}: {seen[name]}" for name in people if name in seen]
+    if known:
+        words = "z is too small in scans that the bundle has seen, and a change from them too large"
+        notes.append(f"{words}. {'; '.join(known)}.")
+    return notes
 
 
 def _order_of(pairs: Sequence[Pair]) -> str:
@@ -174,9 +207,9 @@ def _write_change(pair: Pair, output: Path) -> Coregistration:
     both = brain & inside
     change = np.where(both, moved - before, 0).astype(np.float32)
     write_map(output / f"{pair.stem}_change.nii.gz", change, first, DESCRIPTION)
-    person, *sessions = (str(pair.names[name]) for name in ("participant", "first", "later"))
+    person, name, later_name = (str(pair.names[key]) for key in ("participant", "first", "later"))
     threshold = pair.first.sidecar["voxel_threshold"]
-    shown = Change(person, *sessions, grid, first.data, both, before, moved, change, threshold)
+    shown = Change(person, name, later_name, grid, first.data, both, before, moved, change, threshold)
     draw_change(shown, output / f"{pair.stem}_change.png")
     return registered
 

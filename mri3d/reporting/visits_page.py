@@ -51,12 +51,15 @@ def by_change(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(regions, key=lambda line: -abs(line[key] or 0.0))
 
 
-def write_visits_page(path: Path, told: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> None:
+def write_visits_page(
+    path: Path, told: Sequence[Mapping[str, Any]], notes: Sequence[str], made: Mapping[str, Any]
+) -> None:
     """Write the report.
 
     Args:
         path: where the page goes; the pictures lie beside it.
         told: a later visit each, as in ``compare.json``.
+        notes: what a reader must know of who is compared.
         made: how it was made, by name.
     """
     people = len({each["participant"] for each in told})
@@ -65,14 +68,16 @@ def write_visits_page(path: Path, told: Sequence[Mapping[str, Any]], made: Mappi
     header = f"""<h1>Change between visits</h1><p class="lead">{escape(title)}</p>
 <p>Each against the first visit. Order of visits: {escape(str(made["order of visits"]))}.</p>
 <p class="soft">{escape(NOTES)}</p>"""
-    parts = [_table("Visits", VISIT_HEADS, told), *(_section(path.parent, each) for each in told)]
-    parts += ["<h2>How it was made</h2>", definitions(made)]
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    parts = [f"<ul>{listed}</ul>" if notes else "", _table("Visits", VISIT_HEADS, told)]
+    parts += [*(_section(path.parent, each) for each in told), "<h2>How it was made</h2>", definitions(made)]
     write_document(path, f"Change between visits: {title}", header, "".join(parts))
 
 
 def _section(folder: Path, told: Mapping[str, Any]) -> str:
     time = "" if told["days"] is None else f", {_after(told['days'])}"
-    head = f"<h3>{escape(str(told['participant']))}: {escape(told['later'])} against {escape(told['first'])}{time}</h3>"
+    against = f" against {told['first']}" if told["first"] else ""
+    head = f"<h3>{escape(str(told['participant']))}: {escape(told['later'] + against)}{time}</h3>"
     if told["error"]:
         return f'<article>{head}<p class="failed">Not compared: {escape(told["error"])}</p></article>\n'
     quality = told["registration"]

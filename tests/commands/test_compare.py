@@ -63,8 +63,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(study: Path) -> tuple[Path, str]:
-    told = mri3d("compare", study / "out", "--column", "diagnosis", "--bundle", study / "bundle", "-o", study / "report")
-    return study / "report", told.output
+    return study / "report", run(study, study / "report")
+
+
+def described(path: Path) -> str:
+    return str(nib.load(path).header["descrip"].item().decode())  # type: ignore[attr-defined]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -172,7 +175,7 @@ def test_whom_the_bundle_has_seen_is_left_out(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "report" / "compare.json").read_text(encoding="utf-8"))
     assert set(told["left_out"]) == {"sub-01", "sub-02", "sub-11"}
     assert "n = 3" not in said and told["groups"]["Control"] == ["sub-03", "sub-04", "sub-05"]
-    assert b"mean |z| of 3 people" in nib.load(tmp_path / "report" / "group-Control_zscore.nii.gz").header["descrip"].item()  # type: ignore[attr-defined]
+    assert described(tmp_path / "report" / "group-Control_zscore.nii.gz").startswith("mri3d mean |z| of 3 people")
 
 
 def test_all_controls_trained_the_bundle(tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_controls_of_the_folds_count_by_what_others_made_of_them(tmp_path: Path,
                for i, name in enumerate(HC)]  # fmt: skip
     if with_regions:
         for i, record in enumerate(records):
-            record["regions"] = {name: 2.0 + 0.1 * i for name in REGIONS}
+            record["regions"] = dict.fromkeys(REGIONS, 2.0 + 0.1 * i)
     bundle = write_bundle(tmp_path / "bundle", trained=HC, calibrated=HC, controls=records)
     write_study(tmp_path / "out", scans(), bundle)
     write_participants(tmp_path / "in" / "participants.tsv", table())
@@ -224,6 +227,17 @@ def test_a_person_counts_once_by_the_first_visit(study: Path, tmp_path: Path) ->
     assert "Control 5, HD 5; 0 left out" in said and "5 further scans do not" in said
     rows = {row["region"]: row for row in read(tmp_path / "report" / "groups.csv")}
     assert rows["Left Caudate"]["n"] == "5" and float(rows["Left Caudate"]["difference"]) < -2
+
+
+def test_people_who_cannot_be_told_apart_or_found(study: Path, tmp_path: Path) -> None:
+    """Two sites that both count from 01, a table with other names, and a scan that was not scored."""
+    sites = [replace(of, key=f"site-{site}/{of.key}") for site in "AB" for of in scans()[:3]]
+    write_study(tmp_path / "two" / "out", sites, study / "bundle")
+    said = run(study, tmp_path / "r", maps=tmp_path / "two" / "out", exit_code=2)
+    assert "sub-01 in site-A/sub-01 and in site-B/sub-01" in said
+    other = write_participants(tmp_path / "people.tsv", {name[4:]: row for name, row in table().items()})
+    said = run(study, tmp_path / "r", "--groups", other, exit_code=2)
+    assert "such as sub-01, found others, such as 01" in said
 
 
 @pytest.mark.usefixtures("no_maps")
@@ -274,7 +288,7 @@ REFUSED = {
     "groups that are too small": (("--column", "age", "--reference", "40"), {}, ("3 people or more", "40 (1)")),
     "a covariate that the groups tell": (("--covariates", "site"), {}, ("--covariates site", "Leave it out")),
     "the groups as covariate": (("--covariates", "diagnosis"), {}, ("--covariates diagnosis",)),
-    "two lines that contradict": ((), {"sub-01": {"diagnosis": "HD\nsub-01\tControl"}}, ("one line a person", "sub-01")),
+    "two lines that contradict": ((), {"sub-01": {"diagnosis": "HD\nsub-01\tControl"}}, ("one line a person",)),
     "another table": (("--groups", __file__), {}, ("a column participant_id",)),
     "no table": (("--groups", "nowhere.tsv"), {}, ("nowhere.tsv", "found nothing")),
     "visits too": (("--visits",), {}, ("--visits", "--groups")),
@@ -338,4 +352,4 @@ def test_a_map_that_cannot_be_read_is_told_and_the_others_count(study: Path, tmp
     table_of = study / "in" / "participants.tsv"
     said = run(study, tmp_path / "r", "--groups", table_of, maps=tmp_path / "out", exit_code=1)
     assert "failed" in said and "sub-11_T1w_zscore.nii.gz" in said
-    assert b"of 4 people" in nib.load(tmp_path / "r" / "group-HD_zscore.nii.gz").header["descrip"].item()  # type: ignore[attr-defined]
+    assert "of 4 people" in described(tmp_path / "r" / "group-HD_zscore.nii.gz")

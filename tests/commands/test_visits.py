@@ -1,4 +1,4 @@
-"""Visits of a person: the change lies where it should on the first visit's grid, and who fails does not stop the others."""
+"""Visits of a person: the change lies at its place on the first grid, and who fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -136,6 +136,26 @@ def test_a_scan_that_was_changed_is_not_taken(study: Path, tmp_path: Path) -> No
     write_table(tmp_path / "out", KEYS)
     said = mri3d("compare", tmp_path / "out", "--visits", "-o", tmp_path / "r", exit_code=1).output
     assert f"{scan}: expected the scan that was scored, of 12 bytes" in said
+
+
+def test_what_was_not_scored_and_whom_the_bundle_saw_is_said(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study / "out", tmp_path / "out")
+    write_table(tmp_path / "out", KEYS)
+    table = tmp_path / "out" / "results.csv"
+    lines = table.read_text().splitlines()
+    failed = lines[1].replace("ses-2", "ses-1").replace(",ok,", ",failed,") + "no brain"
+    table.write_text("\n".join([*lines, failed]) + "\n")
+    split = study / "bundle" / "models" / "split.json"
+    before = split.read_text()
+    split.write_text(before.replace('"train": []', '"train": ["sub-01"]'))
+    try:
+        words = ("compare", tmp_path / "out", "--visits", "--bundle", study / "bundle", "-o", tmp_path / "r")
+        said = mri3d(*words, exit_code=1).output
+    finally:
+        split.write_text(before)
+    assert "sub-01: the bundle was trained on this participant" in said
+    assert "failed: sub-01 ses-1: was not scored: no brain" in said
+    assert (tmp_path / "r" / "sub-01_ses-10_change.nii.gz").exists()
 
 
 def test_one_visit_each_is_wrong_usage(study: Path, tmp_path: Path) -> None:
