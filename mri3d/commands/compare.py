@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mri3d import __version__
 from mri3d.commands.grouping import TIV, Grouping, Person, read_grouping, told_left_out, unscored
 from mri3d.errors import UsageError
-from mri3d.evaluation.design import Covariate, as_covariate, regressors
+from mri3d.evaluation.design import Covariate, as_covariate, entangled, regressors
 from mri3d.evaluation.groups import FloatArray, Line, Measure, compare
 from mri3d.reporting.group_maps import MeanMap, draw_mean_maps, mean_map, write_mean_map
 from mri3d.reporting.groups_figure import draw_groups, most_different
@@ -100,12 +100,16 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
     results = read_folder(asked.maps)
     _refuse_older(results)
     grouping = read_grouping(results, asked.table, asked.column, asked.covariates, asked.reference, asked.bundle)
-    notes = _notes(results, grouping, asked)
-    for note in notes:
-        logger.warning("%s", note)
     covariates = [_covariate(name, grouping.people) for name in asked.covariates]
     numbers = np.array([grouping.groups.index(person.group) for person in grouping.people])
     adjusted = regressors(covariates, numbers, grouping.groups) if covariates else None
+    notes = _notes(results, grouping, asked)
+    notes += [
+        f"The groups differ so much in {name} that what it does can hardly be parted from them: intervals are wide."
+        for name in entangled(covariates, numbers)
+    ]
+    for note in notes:
+        logger.warning("%s", note)
     measures = _measures(results, grouping.people)
     rows = [_row(line, grouping.groups) for line in compare(measures, numbers, adjusted)]
     files = {group: f"group-{word}_zscore.nii.gz" for group, word in plain_words(grouping.groups).items()}

@@ -17,6 +17,9 @@ WORDS = frozenset({"sex", "site"})
 NUMBERS = frozenset({"age"})
 """Covariates that are numbers, so that a word among them is a mistake."""
 
+MOST_TOLD = 0.6
+"""Share of a covariate's variance that groups may explain before a user is told."""
+
 
 @dataclass(frozen=True, eq=False)
 class Covariate:
@@ -61,6 +64,19 @@ def as_covariate(name: str, cells: Mapping[str, str]) -> Covariate:
         columns = np.array([[float(cell == kind) for kind in kinds[1:]] for cell in cells.values()])
         words = f"{', '.join(kinds[1:])} against {kinds[0]}"
     return Covariate(name, columns - columns.mean(axis=0), words)
+
+
+def entangled(covariates: Sequence[Covariate], groups: IntArray) -> list[str]:
+    """Covariates of which the groups explain most, so that what they do can hardly be parted from the groups.
+
+    Args:
+        covariates: of the same N people.
+        groups: (N,) group of each.
+    """
+    kinds = (groups[:, None] == np.unique(groups)).astype(np.float64)
+    means = kinds @ (kinds.T / kinds.sum(axis=0)[:, None])
+    shares = {of.name: float(((means @ of.columns) ** 2).sum() / (of.columns**2).sum()) for of in covariates}
+    return [name for name, share in shares.items() if share > MOST_TOLD]
 
 
 def number_in(cell: str) -> float | None:
