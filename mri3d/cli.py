@@ -408,6 +408,59 @@ def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], o
 
 
 @main.command(cls=Command)
+@click.argument("maps", metavar="OUT", type=click.Path(path_type=Path))
+@output_option
+@click.option(
+    "--groups", "table", metavar="TABLE", type=click.Path(path_type=Path),
+    help="Table with a line a participant (participant_id). [default: participants.tsv of the folder that was scored]",
+)
+@click.option("--column", help="Column of the table with the groups.")
+@click.option(
+    "--covariates", metavar="age,sex,tiv", callback=_names,
+    help="Columns to adjust for; tiv is the volume of the brain mask. [default: none, by Welch's t-test]",
+)
+@click.option("--reference", metavar="NAME", help="Group to compare with. [default: control, hc, healthy ...]")
+@click.option("--bundle", help="Folder of the bundle that made OUT, if not a shipped one: it tells whom it has seen.")
+@click.option("--visits", is_flag=True, help="Compare each participant's later sessions with the first instead.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier comparison.")
+def compare(
+    maps: Path,
+    output: Path,
+    table: Path | None,
+    column: str | None,
+    covariates: list[str] | None,
+    reference: str | None,
+    bundle: str | None,
+    visits: bool,
+    overwrite: bool,
+) -> None:
+    """Compare groups of people, or visits of a person, in OUT, a folder that detect wrote.
+
+    Groups: which regions differ from the reference group, effect sizes, corrected p-values, and a mean z-map a group in
+    MNI152 space. Nobody counts whom the bundle has seen, but by out-of-fold scores (train --folds). Visits: a change
+    map and region changes of each participant with several sessions.
+    """
+    if visits:
+        groups_only = {"--groups": table, "--column": column, "--covariates": covariates, "--reference": reference}
+        for option, value in groups_only.items():
+            if value:
+                remedy = "Leave it out, or leave out --visits to compare groups"
+                raise UsageError("--visits", "no option that is for groups", option, remedy)
+        from mri3d.commands.visits import compare_visits
+
+        outcome = compare_visits(maps, output, overwrite, bundle)
+        _say(f"{outcome.words}\nTable: {output / 'changes.csv'}\nReport: {output / 'report.html'}")
+        _report_failures(outcome.failures)
+        return
+    from mri3d.commands.compare import Asked, compare_groups
+
+    asked = Asked(maps, table, column, tuple(dict.fromkeys(covariates or ())), reference, bundle)
+    outcome = compare_groups(asked, output, overwrite)
+    _say(f"{outcome.words}\nTable: {output / 'groups.csv'}\nReport: {output / 'report.html'}")
+    _report_failures(outcome.failures)
+
+
+@main.command(cls=Command)
 @click.argument("folder", metavar="OUTPUT", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Write report.html and the subjects' pages of OUTPUT, a folder that detect wrote, once more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,17 @@ def path_of(root: Path, key: str, ending: str) -> Path:
 def slice_picture(root: Path, key: str, index: int) -> Path:
     """Where the picture of a slice lies: in a folder of the subject's own."""
     return path_of(root, key, "_slices") / f"slice_{index:03}.png"
+
+
+def plain_words(names: Iterable[str]) -> dict[str, str]:
+    """Each name in letters, digits and ``._-`` alone, for files; no two get one word, in any file system."""
+    words: dict[str, str] = {}
+    for name in names:
+        word = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-._") or "unnamed"
+        taken = {other.casefold() for other in words.values()}
+        numbers = ("", *(f"-{number}" for number in range(2, len(taken) + 2)))
+        words[name] = next(word + number for number in numbers if (word + number).casefold() not in taken)
+    return words
 
 
 def clear(root: Path, key: str) -> None:

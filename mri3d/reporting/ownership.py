@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ class PageFolder:
         if standing and not overwrite:
             raise UsageError(self.root, "a folder without results", "earlier ones", "Use --overwrite")
 
+    def refuse_foreign(self, names: Iterable[str]) -> None:
+        """Refuse to write files of these names where others have put such.
+
+        Raises:
+            UsageError: there is one.
+        """
+        own = set(self._standing()) if self._is_ours() else set()
+        for path in (self.root / name for name in names):
+            if os.path.lexists(path) and path not in own:
+                found = f"{path.name} of another origin"
+                raise UsageError(self.root, "a folder without such files", found, "Choose another folder")
+
     def clear(self) -> None:
         """Take away earlier results, so that none is taken for a new one; the record goes last."""
         if self._is_ours():
@@ -67,6 +80,15 @@ class PageFolder:
             return bool(made["command"] == self.command)
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+
+def recorded_files(record: Path) -> tuple[str, ...]:
+    """Names of the files that a page's record tells of as ``files``, all in its own folder; none without a record."""
+    try:
+        names = json.loads(record.read_text(encoding="utf-8"))["files"]
+        return tuple(name for name in names if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def is_ours(sidecar: Path) -> bool:

@@ -101,6 +101,7 @@ def _sidecar(detection: Detection, bundle: Mapping[str, str]) -> dict[str, Any]:
         "brain_mask": detection.brain_source,
         "alignment_dice": detection.alignment_dice,
         "alignment_correlation": detection.alignment_correlation,
+        "template_to_source": detection.model.to_source.tolist(),
         "coregistration": {name: _measured(found) for name, found in detection.coregistrations.items()},
         "fidelity": fidelity(detection.model.image, detection.model.reconstruction, detection.model.mask),
         "components": [asdict(component) for component in detection.components],

@@ -36,6 +36,27 @@ def resample(data: FloatArray, source: Grid, target: Grid, world: Affine | None 
     )
 
 
+def resample_within(
+    data: FloatArray, mask: BoolArray, source: Grid, target: Grid, world: Affine | None = None
+) -> tuple[FloatArray, BoolArray]:
+    """As :func:`resample`, but only what lies in a mask counts, so that a map does not fade over its last voxels.
+
+    Args:
+        data: (X, Y, Z) on ``source``.
+        mask: (X, Y, Z) where the data is known.
+        source: where the data lies.
+        target: where it is wanted.
+        world: (4, 4) affine from the target's world to the source's; the identity when left out.
+
+    Returns:
+        float32 of ``target.shape``, 0 where the mask covers less than half, and where it covers more.
+    """
+    share = resample(mask.astype(np.float32), source, target, world)
+    weighted = resample(np.where(mask, data, 0).astype(np.float32), source, target, world)
+    inside = share > 0.5
+    return np.where(inside, weighted / np.maximum(share, 0.5), 0).astype(np.float32), inside
+
+
 def extend(data: FloatArray, mask: BoolArray) -> FloatArray:
     """Give every voxel outside a mask the value of the nearest one inside.
 

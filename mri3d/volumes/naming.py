@@ -9,7 +9,7 @@ from pathlib import Path
 
 _ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _LABELS = re.compile(r"(^|[_-])(mask|brainmask|seg|dseg|probseg|labels?|roi)$", re.IGNORECASE)
-_OUTPUTS = re.compile(r"_(error|zscore|anomaly|recon|signed)$")
+_OUTPUTS = re.compile(r"_(error|zscore|anomaly|recon|signed|change)$")
 _SUB = re.compile(r"(sub-[^_]+)")
 _BRATS = re.compile(r"(BraTS-\w+-\d+)-\d+")
 

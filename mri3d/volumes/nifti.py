@@ -28,6 +28,7 @@ SHEAR_OF_ITK = 1e-4  # above this ITK refuses to open a file
 SPACING_TOLERANCE = 0.01  # relative difference of pixdim and the sform's columns
 FORMS_APART_MM = 1.0
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code; one that is unknown counts as mm, as everywhere
+SCANNER, MNI152 = 1, 4  # codes of sform and qform
 
 _log = logging.getLogger(__name__)
 
@@ -93,26 +94,28 @@ def write_map(path: Path, data: npt.NDArray[Any], like: Volume, description: str
     _save(path, kind(data.reshape(header.get_data_shape()), None, header))
 
 
-def write_image(path: Path, data: npt.NDArray[np.int16 | np.uint8], grid: Grid, description: str = "") -> None:
+def write_image(path: Path, data: npt.NDArray[Any], grid: Grid, description: str = "", code: int = SCANNER) -> None:
     """Write voxels that come from no file, whole or not at all.
 
-    sform and qform are the grid's, both with code 1 (scanner), and the unit is mm.
+    sform and qform are the grid's, and the unit is mm.
 
     Args:
         path: where to, ending in .nii or .nii.gz.
-        data: (X, Y, Z) int16 or uint8 of the grid's shape.
+        data: (X, Y, Z) int16, uint8 or float32 of the grid's shape.
         grid: where they lie.
         description: up to 79 ASCII characters for the header.
+        code: of sform and qform, which space the grid is in: :data:`SCANNER` or :data:`MNI152`.
 
     Raises:
         ValueError: ``data`` has another shape or type.
     """
-    if data.shape != grid.shape or data.dtype not in (np.int16, np.uint8):
-        raise ValueError(f"an image is int16 or uint8 of shape {grid.shape}, not {data.dtype} of {data.shape}")
+    if data.shape != grid.shape or data.dtype not in (np.int16, np.uint8, np.float32):
+        expected = f"int16, uint8 or float32 of shape {grid.shape}"
+        raise ValueError(f"an image is {expected}, not {data.dtype} of {data.shape}")
     image = nib.Nifti1Image(data, grid.affine)
     image.header.set_xyzt_units("mm")
-    image.set_sform(grid.affine, 1)
-    image.set_qform(grid.affine, 1)
+    image.set_sform(grid.affine, code)
+    image.set_qform(grid.affine, code)
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     _save(path, image)
 

@@ -6,6 +6,8 @@ import csv
 import math
 from pathlib import Path
 
+from mri3d.errors import UsageError
+
 
 def read_ages(source: Path | str) -> dict[str, float]:
     """Participant to age in years, for those whose age is known.
@@ -65,3 +67,44 @@ def read_people(source: Path | str) -> frozenset[str] | None:
         if "participant_id" not in (rows.fieldnames or ()):
             return None
         return frozenset(row["participant_id"] for row in rows if row["participant_id"])
+
+
+def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
+    """Participant to the other columns of a table that the user has named; ``n/a`` and empty cells are None.
+
+    Args:
+        path: a BIDS ``participants.tsv``; one that ends in ``.csv`` has commas.
+
+    Raises:
+        UsageError: no such file, no column ``participant_id``, no people, or lines of a person that contradict each
+            other.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise UsageError(path, "a table with a column participant_id (participants.tsv)", found, "Check the path")
+    delimiter = "," if path.suffix.lower() == ".csv" else "\t"
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
+        rows = csv.DictReader(lines, delimiter=delimiter, restval="", restkey="more")
+        columns = [name.strip() for name in rows.fieldnames or ()]
+        rows.fieldnames = columns
+        if "participant_id" not in columns:
+            remedy = f"Name the column so, and part columns by {'commas' if delimiter == ',' else 'tabs'}"
+            raise UsageError(path, "a column participant_id", ", ".join(columns) or "an empty file", remedy)
+        table: dict[str, dict[str, str | None]] = {}
+        for row in rows:
+            cells = {name: _known(row[name]) for name in columns}
+            person = cells.pop("participant_id")
+            if person is None:
+                continue
+            for name, cell in table.setdefault(person, cells).items():
+                if cells[name] != cell:
+                    found = f"{cell or 'n/a'} and {cells[name] or 'n/a'} as {name} of {person}"
+                    raise UsageError(path, "one line a person", found, "Leave one line a person, of the first visit")
+    if not table:
+        raise UsageError(path, "a line a person", "none", "Check the table")
+    return table
+
+
+def _known(cell: str | None) -> str | None:
+    stripped = (cell or "").strip()
+    return None if stripped.lower() in ("", "n/a") else stripped

@@ -347,6 +347,7 @@ def test_the_sidecar_tells_what_the_maps_rest_on(study: Study) -> None:
     assert made["inputs"]["T1w"]["bytes"] == 1
     assert made["maps"] == sorted(MAPS)
     assert (made["alignment_dice"], made["alignment_correlation"]) == (0.93, 0.47)
+    assert np.array(made["template_to_source"]).shape == (4, 4)
     assert module.TABLE in study.names()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from mri3d.errors import UsageError
-from mri3d.reporting.ownership import PageFolder, refuse_standing, writable
+from mri3d.reporting.names import plain_words
+from mri3d.reporting.ownership import PageFolder, recorded_files, refuse_standing, writable
 
 
 def folder_in(root: Path) -> PageFolder:
@@ -78,3 +80,19 @@ def test_a_place_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="a folder that can be written to"), writable(tmp_path / "file"):
         (tmp_path / "file" / "below").mkdir(parents=True)
+
+
+def test_names_become_words_for_files_that_no_file_system_confuses() -> None:
+    words = plain_words(["HD", "hd", "H/D", "../x", "Tourette's (früh)", "", "a_b"])
+    assert words["HD"] == "HD" and words["a_b"] == "a_b" and words["../x"] == "x"
+    assert len({word.casefold() for word in words.values()}) == 7
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", word) for word in words.values())
+
+
+def test_a_record_tells_of_files_beside_it_alone(tmp_path: Path) -> None:
+    record = tmp_path / "compare.json"
+    assert recorded_files(record) == ()
+    record.write_text('{"files": ["a_change.nii.gz", "../b.png", "/etc/passwd", "c*.png", ".hidden"]}')
+    assert recorded_files(record) == ("a_change.nii.gz",)
+    record.write_text('{"files": 3}')
+    assert recorded_files(record) == ()

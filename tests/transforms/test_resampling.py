@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mri3d.grid import Grid
-from mri3d.transforms.resampling import crop_to, extend, resample
+from mri3d.transforms.resampling import crop_to, extend, resample, resample_within
 from tests.helpers import head_grid, rotation_about
 
 CENTRE = (4.0, -3.0, 8.0)
@@ -135,3 +135,16 @@ def test_outside_a_mask_the_nearest_value_inside_is_taken(seed: int):
         apart = ((inside - index) ** 2).sum(axis=1)
         nearest = inside[apart == apart.min()]
         assert found[tuple(index)] in data[tuple(nearest.T)]
+
+
+def test_a_map_does_not_fade_over_its_last_voxels() -> None:
+    """A map of 5 within a ball, on a moved and turned grid of other voxels."""
+    source, target = grid_around((3.0, 4.0, 5.0), 20.0, 90.0, "PSR"), grid_around((2.0, 2.0, 2.0), 0.0, 90.0)
+    world = np.eye(4)
+    world[:3, :3], world[:3, 3] = rotation_about((0, 1, 1), 15.0), (3.0, 0.0, -2.0)
+    ball = np.linalg.norm(source.world(indices(source)) - CENTRE, axis=-1) < 30
+    values, inside = resample_within(np.full(source.shape, 5.0, np.float32), ball, source, target, world)
+    assert values[inside] == pytest.approx(5.0, abs=1e-5) and not values[~inside].any()
+    there = target.world(indices(target)) @ world[:3, :3].T + world[:3, 3]
+    away = np.linalg.norm(there - CENTRE, axis=-1)
+    assert inside[away < 27].all() and not inside[away > 33].any()
