@@ -100,7 +100,7 @@ def cross_fit(task: Training) -> tuple[str, ...]:
     The controls are dealt into folds that are alike in age. For each fold a network is trained on the others; what it
     leaves unexplained of the fold goes into the bundle's statistics and thresholds (cross-conformal prediction, Vovk
     2015, doi 10.1007/s10472-013-9368-4). The network that is kept is trained on all. ``models/controls.json`` holds
-    every control's score, decision and p-value among the others.
+    every control's score, decision and p-value among the others, and the z of the control's regions among theirs.
 
     Args:
         task: what is to be trained, with the number of its ``folds``.
@@ -136,9 +136,9 @@ def _train_and_score(task: Training) -> None:
     parser.get_parsed_content("train#trainer").run()
     calibrator: Calibrator = parser.get_parsed_content("calibrator")
     calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
-    # the volumes of regions come from no network, so that every control counts
-    calibrator.measure_regions(prepared.load(everyone), root, parser.get_parsed_content("preprocessing"))
-    _write_controls(root, residuals, calibration, dealt)
+    # the size of regions depends on nothing that is trained here, so that every control counts
+    regions = calibrator.measure_regions(prepared.load(everyone), root, parser.get_parsed_content("preprocessing"))
+    _write_controls(root, residuals, calibration, dealt, regions)
 
 
 def _keep_number(task: Training) -> None:
@@ -215,7 +215,11 @@ def _load(path: Path) -> list[HealthyResidual]:
 
 
 def _write_controls(
-    root: Path, residuals: Sequence[HealthyResidual], calibration: Calibration, folds: Sequence[Sequence[str]]
+    root: Path,
+    residuals: Sequence[HealthyResidual],
+    calibration: Calibration,
+    folds: Sequence[Sequence[str]],
+    regions: Mapping[str, Mapping[str, float]],
 ) -> None:
     people = list(dict.fromkeys(residual.participant for residual in residuals))
     controls = []
@@ -223,5 +227,5 @@ def _write_controls(
         judged = calibration.without(score).judge(score)
         fold = next(number for number, members in enumerate(folds) if person in members)
         verdict = {"score": score, "decision": judged.decision, "p_value": judged.p_value}
-        controls.append({"participant": person, "fold": fold, **verdict})
+        controls.append({"participant": person, "fold": fold, **verdict, "regions": regions.get(person, {})})
     write_json(root / CONTROLS, controls)

@@ -127,10 +127,20 @@ class Calibrator:
         self.measure_regions(items, root, preprocessing)
         return calibration
 
-    def measure_regions(self, items: Sequence[Item], root: Path | str, preprocessing: Guarded) -> None:
-        """Write what healthy people's regions measure; the arguments are those of :meth:`run`."""
-        if self.atlas is not None:
-            fit_regions(items, self.atlas, self.grid, root, preprocessing, self.table)
+    def measure_regions(
+        self, items: Sequence[Item], root: Path | str, preprocessing: Guarded
+    ) -> dict[str, dict[str, float]]:
+        """Write what healthy people's regions measure; the arguments are those of :meth:`run`.
+
+        Returns:
+            Participant to the z of each region among all others; empty where no regions are measured.
+        """
+        if self.atlas is None:
+            return {}
+        found = fit_regions(items, self.atlas, self.grid, root, preprocessing, self.table)
+        people = dict.fromkeys(item["participant"] for item in items)
+        of_others = ({name: each.z for name, each in own.items()} for own in found.of_others())
+        return dict(zip(people, of_others, strict=True))
 
     @torch.no_grad()
     def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:

@@ -163,6 +163,12 @@ def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_ha
     for control in controls:
         others = [score for score in scores if score != control["score"]]
         assert control["p_value"] == pytest.approx((1 + sum(score >= control["score"] for score in others)) / 12)
+    # everyone's regions are held against those of the others
+    known = read(root, "regions.json")
+    values = np.array(known["regions"]["Left Caudate"]["values"])
+    z = [control["regions"]["Left Caudate"] for control in controls]
+    expected = [(own - (rest := np.delete(values, i)).mean()) / rest.std(ddof=1) for i, own in enumerate(values)]
+    assert sorted(z) == pytest.approx(sorted(expected), abs=1e-3)
     assert not list((root / "training").glob("fold-*"))
     for again in ([], ["--folds", 3]):
         assert mri3d("train", healthy, "-o", root, "--resume", *again, exit_code=2).output.startswith("mri3d: ")
