@@ -32,6 +32,7 @@ ABOUT = {
     "attention_unet": "attention U-Net that takes anomalies away",
     "denoise": "U-Net that takes coarse noise away",
     "restore": "U-Net that sees the atlas and takes anomalies away",
+    "restore_1mm": "the same on 1 mm",
     "ensemble": "weighted mean of other detectors",
 }
 """What the recipes that find anomalies are, in the order of the tables."""

@@ -98,12 +98,13 @@ class RandAnomaliesd(RandomizableTransform, MapTransform):
     Args:
         keys: images (C, X, Y, Z) of intensities in [0, 1.5]; changed inside ``mask`` alone.
         most: largest number of anomalies; the number is drawn evenly from 0 on.
+        radii: smallest and largest typical radius in voxels; one is drawn, evenly in its logarithm.
     """
 
-    def __init__(self, keys: str | Sequence[str], most: int = 10) -> None:
+    def __init__(self, keys: str | Sequence[str], most: int = 10, radii: Sequence[float] = RADII) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
-        self.most = most
+        self.most, self.radii = most, tuple(radii)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Corrupt the images of an item."""
@@ -123,7 +124,7 @@ class RandAnomaliesd(RandomizableTransform, MapTransform):
     def _put_one(self, image: torch.Tensor, healthy: torch.Tensor, mask: torch.Tensor) -> None:
         voxels = mask[0].nonzero()
         centre = voxels[self.R.randint(len(voxels))].numpy()
-        radius = float(np.exp(self.R.uniform(*np.log(RADII))))
+        radius = float(np.exp(self.R.uniform(*np.log(self.radii))))
         radii = radius * np.exp(self.R.normal(0, 0.3, 3)).clip(0.5, 2)
         low = np.maximum(centre - 2 * radii - 2, 0).astype(int)
         high = np.minimum(centre + 2 * radii + 3, mask.shape[1:]).astype(int)
