@@ -8,28 +8,30 @@ import numpy as np
 import pytest
 import torch
 
-from mri3d.errors import BundleError, UsageError
+from mri3d.errors import BundleError
 from mri3d.grid import Grid
 from mri3d.models.parcellation import Parcellation
 from mri3d.models.weights import save_network
 from mri3d.resources import atlas_path
-from mri3d.scoring.region_size import LEAST_ML, Segmented, Warped, measure_of, size_of
+from mri3d.scoring.region_size import BOX, LEAST_ML, Segmented, Warped, measure_of, parcellation_of, size_of
 from mri3d.transforms.template import template_on
 from mri3d.volumes.regions import Atlas
 
-GRID = Grid.centred((24, 24, 24), 4.0, (0.0, 0.0, 0.0))
+GRID = Grid.centred((40, 48, 40), 4.0, (0.0, -17.0, 5.0))
+MODEL_GRID = Grid.centred((80, 96, 80), 2.0, (0.0, -17.0, 5.0))
 
 
 def atlas() -> Atlas:
     labels = np.zeros(GRID.shape, np.int32)
-    labels[4:8, 9:15, 9:15], labels[16:20, 9:15, 9:15] = 1, 2
+    labels[14:18, 20:26, 18:24], labels[22:26, 20:26, 18:24] = 1, 2
+    labels[18:22, 2:6, 18:22] = 4
     labels[0, 0, :5] = 3  # too small to be measured by growth
-    return Atlas(labels, GRID, {1: "Left Box", 2: "Right Box", 3: "Crumb"})
+    return Atlas(labels, GRID, {1: "Left Box", 2: "Right Box", 3: "Crumb", 4: "Back"})
 
 
 def by_intensity() -> Parcellation:
     """A network to which 0.4 to 0.6 is region 1, more is region 2, and nothing is region 3."""
-    network = Parcellation(3, channels=(4, 4, 4)).eval()
+    network = parcellation_of(atlas(), 3).eval()
     for parameter in network.parameters():
         torch.nn.init.zeros_(parameter)
     first, last = network.head[0], network.head[2]
@@ -42,31 +44,38 @@ def by_intensity() -> Parcellation:
     return network
 
 
-def test_a_volume_is_the_sum_of_chances() -> None:
-    image = np.full(GRID.shape, 0.2, np.float32)
-    image[:3], image[-2:, :12] = 0.5, 0.9
-    image[:, :, 0] = 0.0  # outside the brain
-    found = Segmented(atlas(), by_intensity())(image, GRID)
-    assert found[1].ml == pytest.approx(3 * 24 * 23 * GRID.voxel_ml, rel=1e-3)
-    assert found[2].ml == pytest.approx(2 * 12 * 23 * GRID.voxel_ml, rel=1e-3)
+def test_a_volume_is_the_sum_of_chances_within_the_box() -> None:
+    image = np.full(MODEL_GRID.shape, 0.2, np.float32)
+    # as the box lies in the model grid, which both have voxels of 2 mm
+    low = np.round(np.linalg.inv(MODEL_GRID.affine) @ [*BOX.world([0, 0, 0]), 1])[:3].astype(int)
+    x, y, z = low
+    image[: x + 3], image[x + 46 :, : y + 12] = 0.5, 0.9
+    image[:, :, z] = 0.0  # outside the brain
+    found = Segmented(atlas(), by_intensity())(image, MODEL_GRID)
+    assert found[1].ml == pytest.approx(3 * 72 * 39 * 0.008, rel=1e-3)
+    assert found[2].ml == pytest.approx(2 * 12 * 39 * 0.008, rel=1e-3)
     assert found[1].value == pytest.approx(np.log(found[1].ml))
     assert found[3].ml == pytest.approx(0.0, abs=1e-6)
     assert found[3].value == pytest.approx(np.log(LEAST_ML)), "of nothing there is no logarithm"
+    # what the network does not know is measured by growth
+    assert found[4] == Warped(atlas())(image, MODEL_GRID)[4]
 
 
-def test_a_finer_image_is_brought_to_the_network_s_grid() -> None:
-    fine = Grid.centred((48, 48, 48), 2.0, (0.0, 0.0, 0.0))
-    image = np.full(fine.shape, 0.2, np.float32)
-    image[:12] = 0.5
-    ml = 12 * 48 * 48 * fine.voxel_ml
-    # the blur before coarser sampling moves a border by a part of a voxel
-    assert Segmented(atlas(), by_intensity())(image, fine)[1].ml == pytest.approx(ml, rel=0.2)
+def test_a_network_that_sees_nothing_tells_what_the_atlas_expects() -> None:
+    network = parcellation_of(atlas(), 2).eval()
+    for parameter in network.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = Segmented(atlas(), network)(np.ones(MODEL_GRID.shape, np.float32), MODEL_GRID)
+    for number in (1, 2):
+        # the blur moves little out of a box of 16 x 24 x 24 mm, and nothing is ruled out anywhere
+        floor = 2e-3 * 48 * 72 * 40 * 0.008
+        assert found[number].ml == pytest.approx(16 * 24 * 24 / 1000 + floor, rel=0.1)
 
 
 def test_growth_is_against_the_surroundings() -> None:
     growth = np.full(GRID.shape, 0.2, np.float32)
     found = size_of(growth, atlas().labels, GRID)
-    assert set(found) == {1, 2}, "five voxels are no region"
+    assert set(found) == {1, 2, 4}, "five voxels are no region"
     assert found[1].ml == pytest.approx(144 * GRID.voxel_ml * np.exp(0.2), rel=1e-5)
     assert found[1].value == pytest.approx(0.0, abs=1e-6), "all of the brain grew alike"
     growth[atlas().labels == 1] -= 0.3
@@ -80,48 +89,49 @@ def test_a_label_map_is_measured_by_the_network_beside_it(tmp_path: Path) -> Non
     path = tmp_path / "own_dseg.nii.gz"
     atlas().save(path)
     assert isinstance(measure_of(atlas(), path), Warped)
-    save_network(Parcellation(3), tmp_path / "own_dseg.pt")
+    save_network(parcellation_of(atlas(), 2), tmp_path / "own_dseg.pt")
     found = measure_of(Atlas.load(path), path)
     assert isinstance(found, Segmented)
-    save_network(Parcellation(3), tmp_path / "own_dseg.pt")
+    save_network(parcellation_of(atlas(), 2), tmp_path / "own_dseg.pt")
     assert measure_of(atlas(), path).sha256() != found.sha256(), "other weights are another measure"
-    gaps = Atlas(np.where(atlas().labels == 3, 7, atlas().labels), GRID, {1: "a", 2: "b", 7: "c"})
-    with pytest.raises(UsageError, match="without gaps"):
-        measure_of(gaps, path)
-    save_network(Parcellation(5), tmp_path / "own_dseg.pt")
-    with pytest.raises(BundleError, match="weights of Parcellation"):
+    save_network(parcellation_of(atlas(), 5), tmp_path / "own_dseg.pt")
+    with pytest.raises(BundleError, match="one of 5 regions"):
+        measure_of(atlas(), path)
+    (tmp_path / "own_dseg.pt").write_bytes(b"no weights")
+    with pytest.raises(BundleError, match="take it away to measure by deformation"):
         measure_of(atlas(), path)
 
 
+@pytest.fixture(scope="module")
 def shipped() -> Segmented:
     found = measure_of(Atlas.load(atlas_path()), atlas_path())
     assert isinstance(found, Segmented)
     return found
 
 
-def test_the_shipped_network_knows_the_template_s_structures() -> None:
-    measure = shipped()
-    grid, labels = measure.atlas.grid, measure.atlas.labels
-    image = np.clip(template_on(grid) / np.percentile(template_on(grid)[labels > 0], 98), 0, 1.5)
-    found = measure(image, grid)
-    for name in ("Caudate", "Putamen", "Thalamus", "Lateral Ventricle", "Hippocampus"):
-        for side in ("Left", "Right"):
-            (number,) = [n for n, each in measure.atlas.names.items() if each == f"{side} {name}"]
-            expected = float((labels == number).sum()) * grid.voxel_ml
-            assert 0.6 * expected < found[number].ml < 1.6 * expected, (side, name)
+def template() -> np.ndarray:
+    image = template_on(MODEL_GRID)
+    return np.clip(image / np.percentile(image[image > 0.15], 98), 0, 1.5)
 
 
-def test_left_is_left_to_the_shipped_network() -> None:
-    measure = shipped()
-    grid, atlas = measure.atlas.grid, measure.atlas
-    image = np.clip(template_on(grid) / np.percentile(template_on(grid)[atlas.labels > 0], 98), 0, 1.5)
-    plain = measure(image, grid)
+def test_the_shipped_network_knows_the_template_s_structures(shipped: Segmented) -> None:
+    atlas, found = shipped.others.atlas, shipped(template(), MODEL_GRID)
+    assert set(found) == set(atlas.names)
+    for number, name in atlas.names.items():
+        if name.endswith(("Caudate", "Putamen", "Thalamus", "Lateral Ventricle", "Hippocampus")):
+            expected = float((atlas.labels == number).sum()) * atlas.grid.voxel_ml
+            assert 0.6 * expected < found[number].ml < 1.6 * expected, name
+
+
+def test_left_is_left_to_the_shipped_network(shipped: Segmented) -> None:
+    atlas, image = shipped.others.atlas, template()
+    plain = shipped(image, MODEL_GRID)
     number = {name: n for n, name in atlas.names.items()}
     # the left caudate's lower half becomes white matter
-    half = (atlas.labels == number["Left Caudate"]) & (np.arange(grid.shape[2]) < 39)
+    half = (atlas.labels == number["Left Caudate"]) & (np.arange(MODEL_GRID.shape[2]) < 39)
     assert half.sum() > 100
-    image[half] = np.percentile(image[atlas.labels == number["Left Frontal White Matter"]], 50)
-    changed = measure(image, grid)
+    image[half] = np.median(image[atlas.labels == number["Left Frontal White Matter"]])
+    changed = shipped(image, MODEL_GRID)
     left, right = (changed[number[each]].ml / plain[number[each]].ml for each in ("Left Caudate", "Right Caudate"))
     assert left < 0.85
     assert right == pytest.approx(1.0, abs=0.05)

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from mri3d.bundle import load_regions
 from mri3d.errors import BundleError, UsageError
 from mri3d.grid import Grid
-from mri3d.models.parcellation import Parcellation
 from mri3d.models.weights import save_network
 from mri3d.scoring.detection import RegionScore
-from mri3d.scoring.region_size import Size, Warped, size_of
+from mri3d.scoring.region_size import Size, Warped, parcellation_of, size_of
 from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
 from mri3d.scoring.regions import (
     ATLAS_FILE,
@@ -188,14 +187,14 @@ def test_another_atlas_has_no_statistics_and_the_same_one_has(bundle: Path, tmp_
     known = load_regions(bundle, tmp_path / "other_dseg.nii.gz", CHAIN)
     assert known.atlas.names[1] == "A"
     assert known.statistics is None
-    save_network(Parcellation(2), tmp_path / "same_dseg.pt")
+    save_network(parcellation_of(atlas(), 2), tmp_path / "same_dseg.pt")
     assert load_regions(bundle, tmp_path / "same_dseg.nii.gz", CHAIN).statistics is None, "measured in another way"
 
 
 def test_statistics_of_other_parts_are_refused(bundle: Path) -> None:
     with pytest.raises(BundleError, match="others: settings"):
         load_regions(bundle, None, Guarded([NormaliseIntensity(90.0)]))
-    save_network(Parcellation(2), bundle / "models" / "regions_dseg.pt")
+    save_network(parcellation_of(atlas(), 2), bundle / "models" / "regions_dseg.pt")
     with pytest.raises(BundleError, match="others: measure"):
         load_regions(bundle, None, CHAIN)
     (bundle / "models" / "regions_dseg.pt").unlink()
