@@ -6,11 +6,15 @@ import hashlib
 import itertools
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mri3d.errors import BundleError
+from mri3d.errors import BundleError, UsageError
 from mri3d.resources import bundles_dir
+
+if TYPE_CHECKING:
+    from mri3d.scoring.regions import Regions
 
 DEFAULT_BUNDLE = "brain_t1"
 DENOISING_BUNDLE = "brain_t1_denoise"
@@ -31,7 +35,7 @@ FOLDS = Path("training", "folds.json")
 
 CALIBRATION = "calibration.json"
 REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv", "regions_dseg.pt")
-"""Healthy people's regions, the atlas they are of, and its names."""
+"""Healthy people's regions, the atlas they are of, its names, and the network that knows them."""
 
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
 
@@ -145,16 +149,19 @@ def load_calibration(
     return calibration
 
 
-def load_regions(root: Path | str, atlas: Path | str | None, preprocessing: Any) -> Any:
-    """What the bundle knows of regions (:class:`mri3d.scoring.regions.Regions`); None where it has none.
+def load_regions(
+    root: Path | str, atlas: Path | str | None, preprocessing: Any, covariates: Sequence[str] = ()
+) -> Regions | None:
+    """What the bundle knows of regions; None where it has none.
 
     Args:
         root: the bundle.
         atlas: a label map to be taken in place of the bundle's own, of which it may know no healthy people.
         preprocessing: the chain.
+        covariates: what is to be taken into account.
 
     Raises:
-        UsageError: a label map that was given is unfit.
+        UsageError: a label map that was given is unfit, or there is nothing that covariates would change.
         BundleError: the bundle's own atlas, network or settings are not those its statistics were made with.
     """
     from mri3d.scoring.region_size import measure_of
@@ -166,6 +173,9 @@ def load_regions(root: Path | str, atlas: Path | str | None, preprocessing: Any)
     path = models / REGIONS[0]
     statistics = RegionStatistics.load(path)
     if atlas is None and statistics is None:
+        if covariates:
+            expected, remedy = "a bundle that knows healthy people's regions", "Leave them out, or take such a bundle"
+            raise UsageError("--covariates", expected, f"{Path(root).name}, which does not", remedy)
         return None
     place = models / REGIONS[1] if atlas is None else Path(atlas)
     known = Atlas.load(place)

@@ -221,7 +221,7 @@ def detect(
         "existing": _existing(resume, overwrite),
         "mask": None if mask is None else literal(mask),
         "atlas": None if atlas is None else literal(atlas),
-        "covariates": covariates or [],
+        **({"covariates": covariates} if covariates else {}),
         "keep_reconstruction": recon,
         "per_modality": "native" if native else "reference" if per_modality else "no",
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +76,25 @@ def coloured(element: Any) -> int:
     """How many pixels are not grey: what lies over a scan."""
     shown = pixels(element)
     return int((shown.max(axis=-1) - shown.min(axis=-1) > 60).sum())
+
+
+def drop(page: Any, content: bytes, name: str) -> None:
+    """Drop a file on the zone, as a hand would."""
+    script = """([text, name]) => {
+      const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0)), data = new DataTransfer();
+      data.items.add(new File([bytes], name));
+      return data;
+    }"""
+    data = page.evaluate_handle(script, [base64.b64encode(content).decode(), name])
+    zone = page.locator(".drop").first
+    zone.dispatch_event("dragover", {"dataTransfer": data})
+    zone.dispatch_event("drop", {"dataTransfer": data})
+
+
+def picture(page: Any, name: str) -> None:
+    """Keep a screenshot where somebody wants to look at it."""
+    if folder := os.environ.get("MRI3D_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:

@@ -19,18 +19,15 @@ from mri3d.cli import main
 from mri3d.reporting.table import read_results
 from tests.brains import CENTRE, FOV, brain_on, write_brain
 from tests.helpers import head_grid, write_nifti
+from tests.serving.server import write_scan
 
+ROOT = Path(__file__).parents[1]
 GRID = head_grid("RAS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
-
-
-def _good(path: Path, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_nifti(path, GRID, brain_on(GRID, seed), dtype=np.int16)
 
 
 def _make_bad(folder: Path) -> dict[str, str]:
     """Nine files that must not be scored, and a word that each one's cause must hold."""
-    whole = _good(folder / "truncated_T1w.nii.gz", 3)
+    whole = write_nifti(folder / "truncated_T1w.nii.gz", GRID, brain_on(GRID, 3), dtype=np.int16)
     whole.write_bytes(whole.read_bytes()[:20000])
     (folder / "empty_T1w.nii.gz").write_bytes(b"")
     (folder / "text_T1w.nii.gz").write_text("this is no volume")
@@ -52,11 +49,12 @@ def _make_bad(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def test_good_volumes_are_done_and_bad_ones_named(tmp_path):
-    _good(tmp_path / "in" / "good1_T1w.nii.gz", 1)
-    _good(tmp_path / "in" / "good2_T1w.nii.gz", 2)
+def test_good_volumes_are_done_and_bad_ones_named(tmp_path, without_regions):
+    for seed in (1, 2):
+        write_brain(tmp_path / "in" / f"good{seed}_T1w.nii.gz", GRID, brain_on(GRID, seed))
     causes = _make_bad(tmp_path / "in")
-    result = CliRunner().invoke(main, ["detect", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--device", "cpu"])
+    words = ["detect", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--bundle", str(without_regions)]
+    result = CliRunner().invoke(main, [*words, "--device", "cpu"])
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     rows = {str(row["subject"])[:-4]: row for row in read_results(tmp_path / "out" / "results.csv")}
@@ -83,11 +81,12 @@ def test_monais_own_command_tells_failures_by_its_exit_code(tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_killed_run_resumes_with_what_is_missing(tmp_path):
+def test_killed_run_resumes_with_what_is_missing(tmp_path, quick_bundle):
     for seed in range(6):
-        write_brain(tmp_path / "in" / f"sub-{seed}_T1w.nii.gz", GRID, brain_on(GRID, seed))
+        write_scan(tmp_path / "in" / f"sub-{seed}_T1w.nii.gz", seed)
     command = [sys.executable, "-m", "mri3d.cli", "detect", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
-    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL)
+    command += ["--bundle", str(quick_bundle)]
+    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL, cwd=ROOT)
     table = tmp_path / "out" / "results.csv"
     deadline = time.monotonic() + 240
     while not (table.exists() and len(read_results(table)) >= 2):
@@ -109,7 +108,7 @@ def test_killed_run_resumes_with_what_is_missing(tmp_path):
     assert json.loads((tmp_path / "out" / "run.json").read_text())["subjects"] == 6
 
     changed = tmp_path / "in" / "sub-0_T1w.nii.gz"
-    write_brain(changed, GRID, brain_on(GRID, 9))
+    write_scan(changed, 9)
     again = CliRunner().invoke(main, [*command[3:], "--resume", "--device", "cpu"])
     assert again.exit_code == 0, again.output
     redone = {path.name for path in before if path.exists() and path.stat().st_mtime_ns != before[path]}

@@ -17,7 +17,13 @@ from tests.helpers import head_grid, rotation_about, write_nifti
 
 MAPS = ("error", "zscore", "anomaly", "recon")
 SPACING = (1.5, 1.5, 1.5)
-SAME_VOXELS = ("ras", "las_plain", "psr_slope", "sform_only_big_endian", "qform_only_four_d", "codes")
+EXTRACTED = ("ras", "las_plain", "psr_slope")
+"""One brain in three orders; it is extracted from each."""
+
+GIVEN = ("codes", "sform_only_big_endian", "qform_only_four_d")
+"""The same in one order under three headers; its mask, under such a header too, saves the extraction."""
+
+SAME_VOXELS = (*EXTRACTED, *GIVEN)
 OTHER_VOXELS = ("oblique", "anisotropic", "other_qform")
 
 
@@ -31,10 +37,12 @@ def _write_all(folder: Path) -> None:
     brain = brain_on(ras, lesion=True)
     image = nib.Nifti1Image(brain, ras.affine)
 
-    def stored(name, data=brain, grid=ras, ending=".nii.gz", **storage):
+    def stored(name, data=brain, grid=ras, ending=".nii.gz", mask=False, **storage):
         path = folder / name / f"sub-{name}_T1w{ending}"
         path.parent.mkdir(parents=True)
         write_nifti(path, grid, data.astype(np.float32), **{"dtype": np.int16, **storage})
+        if mask:
+            write_nifti(path.with_name(f"sub-{name}_T1w_brainmask.nii.gz"), grid, data > 0, dtype=np.uint8, **storage)
 
     def turned(axcodes):
         change = nib.orientations.ornt_transform(
@@ -46,30 +54,29 @@ def _write_all(folder: Path) -> None:
     stored("ras")
     stored("las_plain", ending=".nii", **turned("LAS"))
     stored("psr_slope", slope=(0.5, -100.0), **turned("PSR"))
-    stored("sform_only_big_endian", codes=(2, 0), big_endian=True)
-    stored("qform_only_four_d", codes=(0, 1), trailing=1)
-    stored("codes", codes=(4, 1))
+    stored("sform_only_big_endian", mask=True, codes=(2, 0), big_endian=True)
+    stored("qform_only_four_d", mask=True, codes=(0, 1), trailing=1)
+    stored("codes", mask=True, codes=(4, 1))
     stored("oblique", grid=(oblique := _grid("LPS", degrees=15.0)), data=brain_on(oblique, lesion=True))
     thick = _grid("LAS", (0.9, 0.9, 5.0))
     stored("anisotropic", grid=thick, data=brain_on(thick, lesion=True))
     moved = ras.affine.copy()
     moved[:3, :3] = rotation_about((0, 0, 1), 5.0) @ moved[:3, :3]
-    stored("other_qform", codes=(1, 2), qform=moved)
+    stored("other_qform", mask=True, codes=(1, 2), qform=moved)
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, without_regions):
     folder = tmp_path_factory.mktemp("geometry")
     _write_all(folder / "in")
-    result = CliRunner().invoke(
-        main, ["detect", str(folder / "in"), "-o", str(folder / "out"), "--device", "cpu", "--recon"]
-    )
+    words = ["detect", str(folder / "in"), "-o", str(folder / "out"), "--bundle", str(without_regions)]
+    result = CliRunner().invoke(main, [*words, "--device", "cpu", "--recon"])
     assert result.exit_code == 0, result.output
     return folder
 
 
 def _source(study: Path, name: str) -> Path:
-    return next((study / "in" / name).iterdir())
+    return next((study / "in" / name).glob("*_T1w.nii*"))
 
 
 def _map(study: Path, name: str, ending: str) -> Path:
@@ -102,9 +109,9 @@ def _in_ras(path: Path) -> np.ndarray:
     return np.squeeze(nib.as_closest_canonical(nib.load(path)).get_fdata())
 
 
-@pytest.mark.parametrize("name", SAME_VOXELS[1:])
-def test_storage_does_not_change_the_zmap(study, name):
-    expected, found = (_in_ras(_map(study, variant, "zscore")) for variant in ("ras", name))
+@pytest.mark.parametrize("names", [(same[0], other) for same in (EXTRACTED, GIVEN) for other in same[1:]])
+def test_storage_does_not_change_the_zmap(study, names):
+    expected, found = (_in_ras(_map(study, name, "zscore")) for name in names)
     assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.9999
 
 

@@ -25,6 +25,7 @@ SMALL = {
     "bias_correction": False,
     "grid.spacing": 5.0,
     "grid.shape": [32, 48, 32],
+    "bundle_atlas": None,
     "training.shares": {"train": 0.4, "validation": 0.1, "calibration": 0.5, "test": 0.0},
 }
 LESION = np.array((-30.0, 0.0, 30.0))

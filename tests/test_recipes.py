@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -17,23 +18,10 @@ from mri3d.detector import Detector
 from mri3d.recipe import config_of, merge, network_of, recipes
 from mri3d.scoring.normative import Normative
 from mri3d.scoring.scorer import Scorer
-from tests.brains import CENTRE, FOV, brain_on, write_brain
-from tests.helpers import head_grid
+from tests.shared import GRID, SMALL, cache_of, settings_of, train
 
-GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
-SUBJECTS = 14
-SMALL = {
-    "network_def.channels": [4, 4, 4, 4],
-    "network_def.components": 3,
-    "network_def.depth": 10,
-    "network_def.decoder_channels": [4, 4, 4, 4, 4],
-    "training.epochs": 1,
-    "grid.spacing": 5.0,
-    "grid.shape": [32, 48, 32],
-    "training.shares": {"train": 0.5, "validation": 0.1, "calibration": 0.4, "test": 0.0},
-    "bias_correction": False,
-}
-"""Keys that make training a matter of seconds, for the recipes that have them."""
+# an ensemble is made of others, see below; on the small grid restore_1mm is restore
+ALONE = [recipe for recipe in recipes() if recipe not in ("ensemble", "restore_1mm")]
 
 
 def test_on_1_mm_a_recipe_is_that_on_2_mm_but_for_its_grid():
@@ -46,40 +34,9 @@ def test_on_1_mm_a_recipe_is_that_on_2_mm_but_for_its_grid():
     assert all(fine[key] == coarse[key] for key in same)
 
 
-def settings_of(recipe: str) -> list[str]:
-    config = merge(recipe, {})["train"]
-    words: list[str] = []
-    for key, value in SMALL.items():
-        place, _, name = key.rpartition(".")
-        if name in (config[place] if place else config):
-            words += ["--set", f"{key}={json.dumps(value)}"]
-    return words
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory) -> Path:
-    """Stripped brains on a coarse grid, each with its mask beside it."""
-    folder = tmp_path_factory.mktemp("healthy")
-    for seed in range(SUBJECTS):
-        write_brain(folder / f"sub-{seed:02}_T1w.nii.gz", GRID, brain_on(GRID, seed))
-    return folder
-
-
-# an ensemble is made of others, see below; on the small grid restore_1mm is restore
-ALONE = [recipe for recipe in recipes() if recipe not in ("ensemble", "restore_1mm")]
-
-
 @pytest.fixture(scope="module", params=ALONE)
-def bundle(request: pytest.FixtureRequest, healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(request.param, tmp_path_factory.mktemp("bundles") / request.param, healthy)
-
-
-def train(recipe: str, root: Path, healthy: Path, *words: str, exit_code: int = 0) -> Path:
-    cache = ["--set", f"cache_dir={healthy.parent / 'cache'}"]  # all preprocess alike
-    command = ["train", str(healthy), "-o", str(root), "--recipe", recipe, "--device", "cpu", *cache]
-    result = CliRunner().invoke(main, [*command, *settings_of(recipe), *words])
-    assert result.exit_code == exit_code, result.output
-    return root
+def bundle(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> Path:
+    return trained(request.param)
 
 
 def test_it_is_calibrated_and_its_parts_belong_together(bundle: Path):
@@ -125,9 +82,8 @@ def test_monai_verifies_and_exports_it(bundle: Path, tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def members(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("members")
-    return [train(recipe, folder / recipe, healthy) for recipe in ("restore", "cae")]
+def members(trained: Callable[[str], Path]) -> list[Path]:
+    return [trained(recipe) for recipe in ("restore", "cae")]
 
 
 def words_of(members: list[Path]) -> list[str]:
@@ -159,7 +115,7 @@ def test_an_ensemble_wants_members_of_its_own_grid_and_none_that_knows_whom_it_i
         ([*words_of(members), "--set", "grid.spacing=4.5"], "a bundle with the grid"),
         ([*words_of(members), "--seed", "3"], "have not seen whom the ensemble is calibrated"),
     ):
-        cache = ["--set", f"cache_dir={healthy.parent / 'cache'}", *settings_of("ensemble")]
+        cache = ["--set", f"cache_dir={cache_of(healthy)}", *settings_of("ensemble")]
         command = ["train", str(healthy), "-o", str(tmp_path / "new"), "--recipe", "ensemble"]
         result = CliRunner().invoke(main, [*command, *cache, *words])
         assert result.exit_code == 2
@@ -168,7 +124,7 @@ def test_an_ensemble_wants_members_of_its_own_grid_and_none_that_knows_whom_it_i
 
 
 def test_pretrained_weights_come_to_the_recipe_that_asks_for_them(healthy: Path, tmp_path: Path):
-    words = ["train", str(healthy), "--device", "cpu", "--set", f"cache_dir={healthy.parent / 'cache'}"]
+    words = ["train", str(healthy), "--device", "cpu", "--set", f"cache_dir={cache_of(healthy)}"]
     wrong = ["--set", f"training.encoder_weights={tmp_path / 'missing.pth'}"]
     for recipe, reason in (("resnet", "missing.pth: expected a checkpoint of MedicalNet"), ("cae", "ResNet encoder")):
         command = [*words, *wrong, "-o", str(tmp_path / recipe), "--recipe", recipe, *settings_of(recipe)]

@@ -24,7 +24,7 @@ from mri3d.reporting.groups_figure import draw_groups, most_different
 from mri3d.reporting.groups_page import write_groups_page
 from mri3d.reporting.names import REPORT, plain_words
 from mri3d.reporting.ownership import PageFolder, recorded_files, writable
-from mri3d.reporting.results import Results, read_folder
+from mri3d.reporting.results import Results, read_folder, refuse_adjusted
 from mri3d.reporting.table import write_table
 from mri3d.scoring.detection import SIGNIFICANT
 from mri3d.volumes.atomic import write_json
@@ -98,6 +98,7 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
     folder = page_folder(output)
     folder.refuse_standing(overwrite)
     results = read_folder(asked.maps)
+    refuse_adjusted(results)
     _refuse_older(results)
     grouping = read_grouping(results, asked.table, asked.column, asked.covariates, asked.reference, asked.bundle)
     covariates = [_covariate(name, grouping.people) for name in asked.covariates]
@@ -158,20 +159,23 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     if held:
         notes.append(
             f"{len(held)} people trained the bundle and count by their out-of-fold scores; they are not part of "
-            f"the mean z-maps nor of the line {ANOMALOUS}."
+            f"the mean z-maps nor of the line {ANOMALOUS}: {', '.join(person.name for person in held)}."
         )
     unjudged = [person.name for person in held if not _own_regions(person)]
     if unjudged and any(result.sidecar.get("regions") for result in results.scored):
         notes.append(f"{len(unjudged)} of them have no out-of-fold regions and are not part of the lines of regions.")
     if TIV in asked.covariates:
-        notes.append(f"{TIV} is the logarithm of the brain mask's volume, whatever the table may have of that name.")
+        notes.append(
+            f"{TIV} is the logarithm of the whole brain's size by its alignment to the template, whatever the table "
+            "may have of that name."
+        )
     return notes
 
 
 def _covariate(name: str, people: Sequence[Person]) -> Covariate:
     if name != TIV:
         return as_covariate(name, {person.name: person.cells[name] for person in people})
-    logarithms = {person.name: math.log(person.result.sidecar["brain_ml"]) for person in people}
+    logarithms = {person.name: math.log(person.result.scale) for person in people}
     return as_covariate(name, {name: repr(value) for name, value in logarithms.items()})
 
 
@@ -185,6 +189,8 @@ def _measures(results: Results, people: Sequence[Person]) -> list[Measure]:
         z, ml = (np.array([_of_region(person, own.get(name), key) for person, own in zip(people, regions, strict=True)])
                  for key in ("z", "volume_ml"))  # fmt: skip
         # the volume in percent is that of the people whose z counts
+        # once brains have the template's size, as z is
+        ml = ml / np.array([person.result.scale for person in people])
         volumes = np.where(np.isfinite(z), ml, np.nan) if judged else ml
         values = z if judged else np.log(np.where(ml > 0, ml, np.nan))
         measures.append(Measure(name, Z if judged else LOG_VOLUME, values, volumes))

@@ -112,6 +112,8 @@ def read_grouping(
         cells = {covariate: known.get(name, {}).get(covariate) for covariate in covariates if covariate != TIV}
         group = known.get(name, {}).get(column)
         why = _why_not(name, table, known, column, cells) or (None if name in controls else seen.get(name))
+        if why is None and name in controls and not _is_reference(str(group), reference):
+            why = "a control of the bundle has that name, and is none here"
         if why is not None:
             left_out[name] = why
         else:
@@ -239,6 +241,10 @@ def _why_not(
     return f"no {' and no '.join(missing)} in {table.name}" if missing else None
 
 
+def _is_reference(group: str, named: str | None) -> bool:
+    return group == named if named is not None else group.lower() in REFERENCES
+
+
 def _groups_of(
     people: Sequence[Person], column: str, named: str | None, left_out: Mapping[str, str]
 ) -> tuple[str, ...]:
@@ -249,7 +255,7 @@ def _groups_of(
     told = f"{len(left_out)} were left out: {_told(left_out)}. " if left_out else ""
     if any(why.startswith(SEEN) for why in left_out.values()):
         told += "A bundle made with mri3d train --folds lets those count whom it has seen. "
-    called = [named] if named is not None else [group for group in counts if group.lower() in REFERENCES]
+    called = [named] if named is not None else [group for group in counts if _is_reference(group, None)]
     if len(called) != 1 or called[0] not in counts:
         expected = f"a group {named}" if named is not None else "one group that is called like healthy people"
         remedy = f"{told}Name the group that the others are compared with: --reference NAME"

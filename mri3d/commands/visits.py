@@ -17,7 +17,7 @@ from mri3d.errors import InputError, Mri3dError, UsageError
 from mri3d.reporting.change_figure import Change, draw_change
 from mri3d.reporting.names import REPORT, plain_words
 from mri3d.reporting.ownership import writable
-from mri3d.reporting.results import Result, Results, read_folder
+from mri3d.reporting.results import Result, Results, read_folder, refuse_adjusted
 from mri3d.reporting.table import Row, write_table
 from mri3d.reporting.visits_page import by_change, write_visits_page
 from mri3d.transforms.resampling import resample_within
@@ -83,6 +83,7 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: st
     folder = page_folder(output)
     folder.refuse_standing(overwrite)
     results = read_folder(maps)
+    refuse_adjusted(results)
     pairs = _pairs_of(results)
     files = [f"{pair.stem}_change{ending}" for pair in pairs for ending in (".nii.gz", ".png")]
     folder.refuse_foreign(files)

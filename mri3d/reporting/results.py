@@ -39,6 +39,11 @@ class Result:
         images = tuple(Path(image["path"]) for image in self.sidecar["inputs"].values())
         return Who(self.key, self.sidecar["participant"], images)
 
+    @property
+    def scale(self) -> float:
+        """By how much the brain is larger than the template's, as a factor of volume."""
+        return float(abs(np.linalg.det(np.array(self.sidecar["template_to_source"], dtype=np.float64)[:3, :3])))
+
     def read_maps(self) -> tuple[FloatArray, BoolArray, Grid]:
         """The z-map, or the error map where there is none; where it or the error is not 0, the brain; their grid."""
         error = read_volume(path_of(self.root, self.key, ending_of("error")))
@@ -152,6 +157,18 @@ def read_folder(root: Path) -> Results:
                 found = f"another {what} for {result.key} than for {scored[0].key}"
                 raise UsageError(root, "maps of one bundle with one set of settings", found, "Run detect --overwrite")
     return Results(root, tuple(scored), failed)
+
+
+def refuse_adjusted(results: Results) -> None:
+    """Refuse regions that are compared with what is expected at somebody's age: a comparison needs plain ones.
+
+    Raises:
+        UsageError: they were detected with covariates.
+    """
+    if covariates := results.scored[0].sidecar["settings"].get("covariates"):
+        expected = "maps that were detected without --covariates, since a comparison has covariates of its own"
+        found = f"some detected with {', '.join(covariates)}"
+        raise UsageError(results.root, expected, found, "Detect once more without them, into another folder")
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

@@ -17,10 +17,14 @@ Person = Mapping[str, float | str]
 
 NUMERIC, CATEGORICAL = ("age", "tiv"), ("sex", "site")
 COVARIATES = ("age", "sex", "tiv", "site")
-"""``age`` in years, ``sex``, ``tiv`` (how large the head is, ml) and ``site``."""
+"""``age`` in years, ``sex``, ``tiv`` (how large the whole brain is, ml) and ``site``."""
 
 BENDS = (0.1, 0.5, 0.9)
 """Quantiles of healthy values between which a spline bends (Harrell 2015, doi 10.1007/978-3-319-19425-7, 2.4.6)."""
+
+OLDEST = 125.0
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
+"""What stands for a sex in tables; anything else is not known."""
 
 LEAST_FREEDOM = 3
 """Degrees of freedom that a regression has to leave."""
@@ -42,20 +46,20 @@ def person_of(columns: Mapping[str, str | None], tiv_ml: float) -> Person:
         age = float(columns.get("age") or "nan")
     except ValueError:  # such as 89+
         age = math.nan
-    if math.isfinite(age):
+    if 0 <= age <= OLDEST:  # not -9 or 999, which stand for an unknown one
         known["age"] = age
-    if sex := (columns.get("sex") or "").strip():
-        known["sex"] = sex[0].upper()
+    if sex := SEXES.get((columns.get("sex") or "").strip().lower()):
+        known["sex"] = sex
     if site := (columns.get("site") or "").strip():
         known["site"] = site
     return known
 
 
 def head_ml(template_to_source: npt.ArrayLike, template_ml: float) -> float:
-    """Size of a head in ml: the template's brain times the growth of the affine between the two.
+    """Size in ml that a whole brain has: the template's brain times the growth of the affine between the two.
 
-    Unlike the volume of the brain it does not shrink with the brain's tissue (Buckner et al. 2004,
-    doi 10.1016/j.neuroimage.2004.06.018).
+    It follows the brain's outline and not what is lost within (as the atlas scaling factor of Buckner et al. 2004,
+    doi 10.1016/j.neuroimage.2004.06.018, which aligns whole heads; this affine aligns brains).
 
     Args:
         template_to_source: (4, 4) affine between the worlds.
@@ -160,7 +164,7 @@ class Regression:
         for name, (low, high) in self.ranges.items():
             value = _number(who, name)
             if not low <= value <= high:
-                found.append(f"{name} {value:.0f} is beyond the healthy people's {low:.0f} to {high:.0f}")
+                found.append(f"{name} {value:g} is beyond the healthy people's {low:g} to {high:g}")
         return found
 
 
@@ -180,7 +184,7 @@ def regress(values: Array, people: Sequence[Person], names: Sequence[str]) -> Re
     """
     known = [i for i, who in enumerate(people) if all(name in who for name in names)]
     if len(known) < LEAST_FREEDOM + 1 + len(names):
-        raise UnknownCovariateError(f"{' and '.join(names)} are known of {len(known)} healthy people, which is too few")
+        raise UnknownCovariateError(f"{len(known)} healthy people with a known {' and '.join(names)}, which is too few")
     healthy, mine = [people[i] for i in known], values[known]
     candidates = [tuple(_term(name, healthy, spline) for name in names) for spline in (False, True)]
     fits = [fit for terms in dict.fromkeys(candidates) if (fit := _fit(mine, healthy, terms)) is not None]

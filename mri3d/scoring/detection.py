@@ -73,8 +73,8 @@ class RegionScore:
         mean_z: mean of the z-map over it; None where there is no z-map, or no brain in the region.
         peak_z: largest value of the z-map in it; likewise.
         fraction: share of its voxels above the voxel threshold; likewise.
-        z: how many healthy standard deviations it is larger (or, below 0, smaller) than in healthy people with a head
-            of that size; None where no healthy people are known.
+        z: how many healthy standard deviations it is larger (or, below 0, smaller) than expected of a healthy person,
+            once the whole brain has the template's size; None where no healthy people are known.
         p: two-sided, of Student's t for one new person; likewise.
         q: the same corrected for the number of regions (Benjamini and Hochberg); likewise.
     """

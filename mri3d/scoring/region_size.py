@@ -88,7 +88,7 @@ class Segmented:
         chances = torch.softmax(logits[:, torch.from_numpy(seen > 0)].double(), dim=0).sum(dim=1).numpy()
         volumes = dict(enumerate(chances[1:] * BOX.voxel_ml, start=1))
         own = {n: Size(float(ml), float(np.log(max(ml, LEAST_ML)))) for n, ml in volumes.items()}
-        return {**self.others(image, grid), **own}
+        return dict(sorted({**self.others(image, grid), **own}.items()))
 
     def sha256(self) -> str:
         """See :class:`Measure`."""

@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RegionStatistics:
-    """The regions of healthy people who neither trained nor set the statistics of the z-map by which they are judged.
+    """The regions of healthy people, none of whom the measure has learnt from.
 
     Args:
         values: region to :attr:`mri3d.scoring.region_size.Size.value` in each person, the people in one order.
@@ -78,12 +78,16 @@ class RegionStatistics:
         return [self.without(i).against(covariates).judge(values, self.people[i]) for i, values in enumerate(own)]
 
     def save(self, path: Path) -> None:
-        """Write them as JSON, with mean and standard deviation of each region for a reader."""
+        """Write them as JSON, with mean and standard deviation of each region for a reader.
+
+        The people stand in the order of their heads' size, so that no list of names tells who is who.
+        """
+        order = sorted(range(len(self.people)), key=lambda i: float(self.people[i].get("tiv", 0.0)))
         told = {
-            name: {"mean": np.mean(each), "std": np.std(each, ddof=1), "values": [round(v, 6) for v in each]}
+            name: {"mean": np.mean(each), "std": np.std(each, ddof=1), "values": [round(each[i], 6) for i in order]}
             for name, each in self.values.items()
         }
-        covariates = {name: [who.get(name) for who in self.people] for name in COVARIATES}
+        covariates = {name: [self.people[i].get(name) for i in order] for name in COVARIATES}
         known = {name: each for name, each in covariates.items() if any(value is not None for value in each)}
         write_json(path, {"people": len(self.people), "measure": self.measure, "covariates": known, "regions": told,
                           "sha256": dict(self.sha256)})  # fmt: skip
@@ -98,14 +102,15 @@ class RegionStatistics:
         if not path.exists():
             return None
         try:
-            found = cls._read(json.loads(path.read_text(encoding="utf-8")))
+            made = cls._read(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "Calibrate the bundle again, or restore the file"
-            raise BundleError(path, "regions of healthy people", f"{error!r}", remedy) from error
-        if len(found.people) < LEAST_PEOPLE:
+            found = f"{error!r}, as an older mri3d may have written"
+            raise BundleError(path, "regions of healthy people", found, remedy) from error
+        if len(made.people) < LEAST_PEOPLE:
             expected, remedy = f"regions of {LEAST_PEOPLE} people or more", "Calibrate the bundle again"
-            raise BundleError(path, expected, str(len(found.people)), remedy)
-        return found
+            raise BundleError(path, expected, str(len(made.people)), remedy)
+        return made
 
     @classmethod
     def _read(cls, raw: dict[str, Any]) -> RegionStatistics:

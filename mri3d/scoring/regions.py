@@ -86,10 +86,11 @@ def fit_regions(
         for number in next(iter(scans.values()))[0]
     }
     people = tuple(person_of(table.get(person, {}), float(np.mean(own))) for person, own in heads.items())
-    known.save(models / ATLAS_FILE)
-    network_of(models / ATLAS_FILE).unlink(missing_ok=True)
-    if network_of(path).exists():
-        shutil.copyfile(network_of(path), network_of(models / ATLAS_FILE))
+    if path.resolve() != (models / ATLAS_FILE).resolve():  # else they are there
+        known.save(models / ATLAS_FILE)
+        network_of(models / ATLAS_FILE).unlink(missing_ok=True)
+        if network_of(path).exists():
+            shutil.copyfile(network_of(path), network_of(models / ATLAS_FILE))
     statistics = RegionStatistics(values, people, measure.name, region_hashes(known, measure, preprocessing))
     statistics.save(models / STATISTICS_FILE)
     return statistics
@@ -112,7 +113,7 @@ class MeasureRegions(Stage):
         table: the columns of the input's ``participants.tsv``, by participant.
 
     Raises:
-        UsageError: no such covariate, or the bundle's healthy people are not known by it.
+        UsageError: no such covariate, nobody's is known, or the bundle's healthy people are not known by it.
     """
 
     name = "regions"
@@ -128,6 +129,7 @@ class MeasureRegions(Stage):
         self.regions, self.grid, self.calibration = regions, grid, calibration
         self.covariates, self.table = tuple(covariates), table or {}
         self._labels = regions.atlas.on(grid)
+        _check_table(self.covariates, self.table)
         statistics = regions.statistics
         self._plain = None if statistics is None else statistics.against()
         self._norm = _against(statistics, self.covariates)
@@ -166,6 +168,15 @@ class MeasureRegions(Stage):
         beyond = self._norm.regression.beyond(who)
         warnings = (f"The regions' z is extrapolated: {' and '.join(beyond)}.",) if beyond else ()
         return judged, {name: who[name] for name in self.covariates}, warnings
+
+
+def _check_table(covariates: Sequence[str], table: Table) -> None:
+    """Refuse covariates of which nothing is known of anybody, before any work is done."""
+    for name in covariates:
+        if name in COVARIATES and not any(name in person_of(columns, 1.0) for columns in (*table.values(), {})):
+            expected = f"a participants.tsv (tab-separated) beside the input with a column {name}"
+            remedy = f"Add the column, or leave {name} out"
+            raise UsageError(f"--covariates {name}", expected, "no one's that can be read", remedy)
 
 
 def _against(statistics: RegionStatistics | None, covariates: Sequence[str]) -> Norm | None:

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
+import re
 from pathlib import Path
 
 from mri3d.errors import UsageError
+
+NAME = "participants.tsv"
+_OF_A_SUBJECT = re.compile(r"(sub|ses)-|anat$")
+
+
+def table_of(source: Path | str) -> Path | None:
+    """Where the ``participants.tsv`` of an input lies; None where there is none.
+
+    Args:
+        source: the folder of a data set, or a folder of a subject or session, a volume or a datalist in it.
+    """
+    source = Path(source)
+    folder = source if source.is_dir() else source.parent
+    for place in (folder, *folder.absolute().parents):
+        if (place / NAME).is_file():
+            return place / NAME
+        if not _OF_A_SUBJECT.match(place.absolute().name):
+            break
+    return None
+
+
+def fingerprint(source: Path | str) -> str | None:
+    """SHA-256 of the ``participants.tsv`` of an input; None where there is none."""
+    table = table_of(source)
+    return None if table is None else hashlib.sha256(table.read_bytes()).hexdigest()
 
 
 def read_ages(source: Path | str) -> dict[str, float]:
     """Participant to age in years, for those whose age is known.
 
     Args:
-        source: a folder, in which ``participants.tsv`` may lie (BIDS), or anything else, which knows no ages.
+        source: see :func:`table_of`.
     """
-    table = Path(source) / "participants.tsv"
-    if not table.is_file():
+    table = table_of(source)
+    if table is None:
         return {}
     ages = {}
     # names and ages are ASCII; what another encoding made of the other columns does not matter
@@ -35,16 +62,16 @@ def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
     """Participant to the columns of ``participants.tsv``, ``n/a`` (BIDS) and empty cells being None.
 
     Args:
-        source: as for :func:`read_ages`.
+        source: see :func:`table_of`.
     """
-    table = Path(source) / "participants.tsv"
-    if not table.is_file():
+    table = table_of(source)
+    if table is None:
         return {}
     with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", restval="", restkey="more"))
     return {
-        row["participant_id"]: {
-            name: cell if cell not in ("", "n/a") else None
+        row["participant_id"].strip(): {
+            name.strip(): _known(cell)
             for name, cell in row.items()
             if name not in ("participant_id", "more")
         }
@@ -57,10 +84,10 @@ def read_people(source: Path | str) -> frozenset[str] | None:
     """Everyone whom ``participants.tsv`` names; None where there is no such table with a ``participant_id``.
 
     Args:
-        source: as for :func:`read_ages`.
+        source: see :func:`table_of`.
     """
-    table = Path(source) / "participants.tsv"
-    if not table.is_file():
+    table = table_of(source)
+    if table is None:
         return None
     with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
         rows = csv.DictReader(lines, delimiter="\t")

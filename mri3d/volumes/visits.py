@@ -107,8 +107,9 @@ def _date_of(scan: Path, session: str) -> datetime.datetime | None:
     for folder in (person / f"ses-{session}", person):
         for table in sorted(folder.glob("*_scans.tsv")):
             for row in _rows(table):
-                if row.get("filename") and (folder / str(row["filename"])) == scan.absolute():
-                    return _parsed(row.get("acq_time"))
+                own = row.get("filename") and (folder / str(row["filename"])) == scan.absolute()
+                if own and (date := _parsed(row.get("acq_time"))) is not None:
+                    return date
     for table in sorted(person.glob("*_sessions.tsv")):
         for row in _rows(table):
             if session and (row.get("session_id") or "").removeprefix("ses-") == session:

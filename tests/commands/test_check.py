@@ -18,7 +18,7 @@ from mri3d.cli import main
 from mri3d.commands import check as module
 from mri3d.grid import Grid
 from mri3d.transforms import processes
-from tests.brains import CENTRE, FOV, brain_on
+from tests.brains import CENTRE, FOV, brain_on, write_brain
 from tests.facts import facts_of
 from tests.helpers import head_grid, write_nifti
 
@@ -47,16 +47,19 @@ def _plant(folder: Path) -> None:
         return write_nifti(folder / f"{name}_T1w.nii.gz", grid, data, **changes)
 
     brains = [brain_on(GRID, seed) for seed in range(SOUND + 4)]
-    for number in range(SOUND):
-        write(f"a{number}", brains[number], dtype=np.int16)
-        if number:  # a mask of the user's saves the extraction
-            write_nifti(folder / f"a{number}_T1w_brainmask.nii.gz", GRID, brains[number] > 0, dtype=np.uint8)
+    def write_with_mask(name: str, data: np.ndarray, grid: Grid = GRID) -> None:
+        """A mask of the user's saves the extraction."""
+        write_brain(folder / f"{name}_T1w.nii.gz", grid, data)
+
+    write("a0", brains[0], dtype=np.int16)
+    for number in range(1, SOUND):
+        write_with_mask(f"a{number}", brains[number])
     write_nifti(folder / "copy_T1w.nii", GRID, brains[2], dtype=np.float32, codes=(0, 1))
     whole = write("truncated", brains[SOUND], dtype=np.int16)
     whole.write_bytes(whole.read_bytes()[:20000])
     write("mask", brains[0] > 0, dtype=np.uint8)
     lps = head_grid("LPS", (2.0, 2.0, 2.0), 0.0, FOV, CENTRE)
-    write("lps", brain_on(lps, SOUND + 1), lps, dtype=np.int16)
+    write_with_mask("lps", brain_on(lps, SOUND + 1), lps)
     write("t2", np.where(brains[SOUND + 2] > 0, 1300 - brains[SOUND + 2].clip(0, 1200), 0), dtype=np.int16)
     write("zerovoxel", brains[SOUND], dtype=np.int16, pixdim=[1, 0, 2, 2, 1, 1, 1, 1])
     holes = brains[SOUND].astype(np.float32)
@@ -66,10 +69,10 @@ def _plant(folder: Path) -> None:
     write("turned", brains[SOUND + 3][:, ::-1, ::-1], dtype=np.int16)
     write("constant", np.full(GRID.shape, 7), dtype=np.int16)
     coarse = head_grid("RAS", (2.0, 2.0, 3.0), 0.0, FOV, CENTRE)
-    write("coarse", brain_on(coarse, SOUND + 4), coarse, dtype=np.int16)
+    write_with_mask("coarse", brain_on(coarse, SOUND + 4), coarse)
     # three quarters of the volume, by voxels that are too small by less than another size is told from
     small = Grid(GRID.shape, GRID.affine * [[0.91], [0.91], [0.91], [1]])
-    write("small", brain_on(GRID, SOUND + 5), small, dtype=np.int16)
+    write_with_mask("small", brain_on(GRID, SOUND + 5), small)
 
 
 def _run(*words: object):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +13,20 @@ from click.testing import CliRunner
 
 from mri3d.cli import main
 from mri3d.errors import UsageError
-from tests.brains import CENTRE, FOV, brain_on, write_brain
+from tests.brains import brain_on, write_brain
 from tests.command_line import mri3d
-from tests.helpers import head_grid
+from tests.shared import GRID, PEOPLE, PREPARATION, cache_of, words_for
 
-GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
 SMALL = {
     "network_def.channels": [4, 4, 4, 4],
-    "training.epochs": 2,
-    "grid.spacing": 5.0,
-    "grid.shape": [32, 48, 32],
+    "training.epochs": 1,
     "training.shares": {"train": 0.4, "validation": 0.1, "calibration": 0.5, "test": 0.0},
-    "bias_correction": False,
+    **PREPARATION,
 }
-PEOPLE = [f"sub-{seed:02}" for seed in range(12)]
+OTHERS = ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"]
 
 
-def make(folder: Path, people: list[str], brightness: float = 1.0) -> Path:
+def make(folder: Path, people: Sequence[str], brightness: float = 1.0) -> Path:
     folder.mkdir()
     for name in people:
         data = (brain_on(GRID, int(name[-2:])) ** brightness).astype(np.int16)
@@ -37,20 +35,26 @@ def make(folder: Path, people: list[str], brightness: float = 1.0) -> Path:
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("data") / "healthy", PEOPLE)
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Brains of another scanner, and one bad file."""
+    folder = make(tmp_path_factory.mktemp("data") / "others", OTHERS, brightness=1.1)
+    (folder / "sub-26_T1w.nii.gz").write_text("no volume")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def words(healthy: Path) -> list[str]:
-    settings = {**SMALL, "cache_dir": str(healthy.parent / "cache")}
-    pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    return ["--recipe", "cae", *pairs]
+def cached(healthy: Path) -> list[str]:
+    return words_for({"cache_dir": str(cache_of(healthy))})
 
 
 @pytest.fixture(scope="module")
-def bundle(healthy: Path, words: list[str]) -> Path:
-    root = healthy.parent / "bundle"
+def words(cached: list[str]) -> list[str]:
+    return ["--recipe", "cae", *words_for(SMALL), *cached]
+
+
+@pytest.fixture(scope="module")
+def bundle(healthy: Path, words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bundles") / "bundle"
     mri3d("train", healthy, "-o", root, *words)
     return root
 
@@ -59,23 +63,23 @@ def read(root: Path, name: str) -> object:
     return json.loads((root / "models" / name).read_text())
 
 
-def test_a_recalibrated_bundle_keeps_the_weights_and_takes_everyone_as_a_control(bundle: Path, tmp_path: Path):
-    other = make(tmp_path / "other", ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"], brightness=1.1)
-    (other / "sub-26_T1w.nii.gz").write_text("no volume")
+def test_a_recalibrated_bundle_keeps_the_weights_and_takes_everyone_as_a_control(
+    bundle: Path, others: Path, cached: list[str], tmp_path: Path
+):
     root = tmp_path / "recalibrated"
-    mri3d("calibrate", other, "-o", root, "--bundle", bundle, "--set", "min_ml=0.7", exit_code=1)
+    mri3d("calibrate", others, "-o", root, "--bundle", bundle, *cached, "--set", "min_ml=0.7", exit_code=1)
     assert (root / "models" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
-    assert read(root, "split.json")["calibration"] == ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"]
+    assert read(root, "split.json")["calibration"] == OTHERS
     assert len(read(root, "calibration.json")["scores"]) == 6
     assert read(root, "calibration.json")["scores"] != read(bundle, "calibration.json")["scores"]
     mri3d("bundle", "verify", root)
-    detected = mri3d("detect", other / "sub-20_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", root)
+    detected = mri3d("detect", others / "sub-20_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", root)
     assert "1 subject: 1 " in detected.output
     assert "min_ml: 0.7" in (root / "configs" / "inference.yaml").read_text()
 
-    again = mri3d("calibrate", other, "-o", root, "--bundle", bundle, exit_code=2)
+    again = mri3d("calibrate", others, "-o", root, "--bundle", bundle, exit_code=2)
     assert "--overwrite" in again.output
-    assert "another folder" in mri3d("calibrate", other, "-o", bundle, "--bundle", bundle, exit_code=2).output
+    assert "another folder" in mri3d("calibrate", others, "-o", bundle, "--bundle", bundle, exit_code=2).output
 
 
 def test_a_bundle_without_weights_cannot_be_recalibrated_or_started_from(tmp_path: Path, healthy: Path):
@@ -154,9 +158,9 @@ def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_ha
     root = tmp_path / "folds"
     mri3d("train", healthy, "-o", root, *words, "--folds", 3)
     split, controls = read(root, "split.json"), read(root, "controls.json")
-    assert sorted(split["train"] + split["validation"]) == PEOPLE
-    assert sorted(split["calibration"]) == PEOPLE
-    assert sorted(control["participant"] for control in controls) == PEOPLE
+    assert sorted(split["train"] + split["validation"]) == list(PEOPLE)
+    assert sorted(split["calibration"]) == list(PEOPLE)
+    assert sorted(control["participant"] for control in controls) == list(PEOPLE)
     assert sorted(sum(control["fold"] == number for control in controls) for number in range(3)) == [4, 4, 4]
     scores = read(root, "calibration.json")["scores"]
     assert [control["score"] for control in controls] == scores
@@ -209,11 +213,12 @@ def test_folds_go_on_after_a_kill_without_training_a_finished_fold_again(
     assert len(read(root, "controls.json")) == 12
 
 
-def test_a_recalibration_that_fails_leaves_the_bundle_before_it_and_nobody_s_brain(bundle: Path, tmp_path: Path):
-    others = make(tmp_path / "other", [f"sub-2{n}" for n in range(6)])
+def test_a_recalibration_that_fails_leaves_the_bundle_before_it_and_nobody_s_brain(
+    bundle: Path, others: Path, cached: list[str], tmp_path: Path
+):
     few = make(tmp_path / "few", ["sub-30", "sub-31"])
     root = tmp_path / "recalibrated"
-    mri3d("calibrate", others, "-o", root, "--bundle", bundle)
+    mri3d("calibrate", others, "-o", root, "--bundle", bundle, *cached, exit_code=1)
     before = (root / "models" / "calibration.json").read_bytes()
     refused = mri3d("calibrate", few, "-o", root, "--bundle", bundle, "--overwrite", exit_code=2)
     assert "at least 5 people" in refused.output
@@ -228,19 +233,19 @@ def test_a_recalibration_that_fails_leaves_the_bundle_before_it_and_nobody_s_bra
 
 
 def test_controls_that_the_bundle_was_trained_on_are_told_of_and_stay_on_record(
-    bundle: Path, healthy: Path, tmp_path: Path
+    bundle: Path, healthy: Path, cached: list[str], tmp_path: Path
 ):
     root = tmp_path / "recalibrated"
-    told = mri3d("calibrate", healthy, "-o", root, "--bundle", bundle)
+    told = mri3d("calibrate", healthy, "-o", root, "--bundle", bundle, *cached)
     assert "bear names of people the bundle was trained on" in told.output
     assert read(root, "split.json")["train"] == read(bundle, "split.json")["train"]
 
 
-def test_started_from_a_bundle_the_recipe_is_the_bundle_s_own(healthy: Path, words: list[str], tmp_path: Path):
-    mri3d("train", healthy, "-o", tmp_path / "vae", *words, "--recipe", "vae")
-    few = [word for pair in ("training.epochs=1", f"cache_dir={healthy.parent / 'cache'}") for word in ("--set", pair)]
-    shares = ["--set", "training.shares={train: 0.4, validation: 0.1, calibration: 0.5, test: 0.0}"]
-    mri3d("train", healthy, "-o", tmp_path / "more", "--init", tmp_path / "vae", *few, *shares)
+def test_started_from_a_bundle_the_recipe_is_the_bundle_s_own(
+    healthy: Path, trained: Callable[[str], Path], cached: list[str], tmp_path: Path
+):
+    few = words_for({"training.epochs": 1, "training.shares": SMALL["training.shares"]})
+    mri3d("train", healthy, "-o", tmp_path / "more", "--init", trained("vae"), *few, *cached)
     assert "VariationalAutoEncoder" in (tmp_path / "more" / "configs" / "inference.yaml").read_text()
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mri3d.cli import main
 from mri3d.transforms.lesion import lesion_shape
 from mri3d.transforms.resampling import resample
-from tests.brains import CENTRE, FOV, SMALLER_HEAD, anatomy, brain_on
+from tests.brains import CENTRE, FOV, SMALLER_HEAD, anatomy, brain_on, write_brain
 from tests.helpers import ellipsoid, head_grid, write_nifti
 from tests.maps import GRID, THRESHOLDS, VOXEL_THRESHOLD, Made, write_maps, write_truths
 
@@ -308,7 +308,7 @@ def test_from_volumes_to_metrics(tmp_path):
     grid = head_grid("LAS", (2.0, 2.0, 2.0), 7.0, FOV, CENTRE)
     for name, lesion in (("sub-01", False), ("sub-02", True)):
         image = tmp_path / "in" / name / "anat" / f"{name}_T1w.nii.gz"
-        write_nifti(image, grid, brain_on(grid, seed=3, lesion=lesion), dtype=np.int16)
+        write_brain(image, grid, brain_on(grid, seed=3, lesion=lesion))
     truth = resample(lesion_shape(anatomy().grid), anatomy().grid, grid, SMALLER_HEAD) > 0.5
     masks = tmp_path / "derivatives" / "lesions"
     write_nifti(masks / "sub-02/anat/sub-02_T1w_label-lesion_mask.nii.gz", grid, truth, dtype=np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,15 +17,12 @@ from mri3d.cli import main
 from mri3d.detector import Detector
 from tests.brains import brain_on
 from tests.helpers import write_nifti
-from tests.test_recipes import GRID, healthy, members, train, words_of  # noqa: F401  # two of them are fixtures
-
-# pytest hands fixtures over by the names that they were imported by
-# ruff: noqa: F811
+from tests.shared import GRID, train
 
 
 @pytest.fixture(scope="module")
-def vae(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train("vae", tmp_path_factory.mktemp("bundles") / "vae", healthy)
+def vae(trained: Callable[[str], Path]) -> Path:
+    return trained("vae")
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +123,10 @@ def test_an_abnormal_volume_of_ones_own_stands_beside_it(vae: Path, healthy: Pat
 
 
 @pytest.mark.parametrize("recipe", ["attention_unet", "cae2d"])
-def test_u_nets_and_networks_of_slices_are_looked_into(recipe: str, healthy: Path, tmp_path: Path):
-    bundle = train(recipe, tmp_path / "bundle", healthy)
-    run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", bundle)
+def test_u_nets_and_networks_of_slices_are_looked_into(
+    recipe: str, trained: Callable[[str], Path], healthy: Path, tmp_path: Path
+):
+    run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", trained(recipe))
     names = check_pictures(tmp_path / "out")
     (network,) = numbers_of(tmp_path / "out")["networks"]
     text = Page(tmp_path / "out" / "inspect.html").text
@@ -140,8 +139,9 @@ def test_u_nets_and_networks_of_slices_are_looked_into(recipe: str, healthy: Pat
         assert network["latent"]["compression_ratio"] == 32 * 48 / 24
 
 
-def test_an_ensemble_shows_its_members(healthy: Path, members: list[Path], tmp_path: Path):
-    bundle = train("ensemble", tmp_path / "both", healthy, *words_of(members))
+def test_an_ensemble_shows_its_members(healthy: Path, trained: Callable[[str], Path], tmp_path: Path):
+    members = json.dumps([str(trained(recipe)) for recipe in ("restore", "cae")])
+    bundle = train("ensemble", tmp_path / "both", healthy, "--set", f"training.members={members}")
     run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", bundle)
     names = check_pictures(tmp_path / "out")
     assert {name[:8] for name in names} == {"member1_", "member2_", "reconstr.png"[:8]}
@@ -150,9 +150,8 @@ def test_an_ensemble_shows_its_members(healthy: Path, members: list[Path], tmp_p
     assert parts[0]["latent"] is None and parts[1]["latent"]["shape"] == [4, 2, 3, 2]
 
 
-def test_a_detector_without_layers_says_so(healthy: Path, tmp_path: Path):
-    bundle = train("atlas", tmp_path / "bundle", healthy)
-    run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", bundle)
+def test_a_detector_without_layers_says_so(healthy: Path, trained: Callable[[str], Path], tmp_path: Path):
+    run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", trained("atlas"))
     assert check_pictures(tmp_path / "out") == {"reconstruction.png"}
     beside = numbers_of(tmp_path / "out")["scans"][1]
     assert beside["z_inside"] > 2 > beside["z_outside"]

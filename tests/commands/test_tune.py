@@ -31,13 +31,10 @@ from mri3d.search.space import Choice, Range, parse_space
 from mri3d.search.study import Study
 from mri3d.training.history import read_history
 from mri3d.training.prepare import LoadPrepared, Prepared
-from tests.brains import CENTRE, FOV, brain_on, write_brain
-from tests.helpers import head_grid
+from tests.shared import PEOPLE, PREPARATION, cache_of
 
 optuna = pytest.importorskip("optuna")
 
-GRID = head_grid("RAS", (4.0, 4.0, 4.0), 0.0, FOV, CENTRE)
-SUBJECTS = 14
 SEARCH = {
     "training.learning_rate": [0.01, 0.001],
     "training.batch_size": {"low": 2, "high": 3},
@@ -46,11 +43,11 @@ SEARCH = {
 }
 RECIPE = {
     **yaml.safe_load((configs_dir() / "cae.yaml").read_text()),
-    "bias_correction": False,
-    "grid": {"spacing": 5.0, "shape": [32, 48, 32]},
+    "bias_correction": PREPARATION["bias_correction"],
+    "grid": {"spacing": PREPARATION["grid.spacing"], "shape": PREPARATION["grid.shape"]},
     "search": SEARCH,
 }
-RECIPE["training"] |= {"epochs": 4, "shares": {"train": 0.4, "validation": 0.14, "calibration": 0.36, "test": 0.1}}
+RECIPE["training"] |= {"epochs": 4, "shares": {"train": 0.34, "validation": 0.16, "calibration": 0.42, "test": 0.08}}
 
 
 # the space
@@ -274,11 +271,12 @@ def test_a_study_keeps_to_what_was_asked_of_it(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripped brains on a coarse grid, each with its mask beside it, and a recipe."""
+def place(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The healthy brains, what is prepared of them, and a recipe."""
     place = tmp_path_factory.mktemp("tune")
-    for seed in range(SUBJECTS):
-        write_brain(place / "healthy" / f"sub-{seed:02}_T1w.nii.gz", GRID, brain_on(GRID, seed))
+    cache_of(healthy).mkdir(exist_ok=True)
+    for folder in (healthy, cache_of(healthy)):
+        (place / folder.name).symlink_to(folder)
     (place / "small.yaml").write_text(yaml.safe_dump(RECIPE))
     return place
 
@@ -351,7 +349,7 @@ def test_a_study_leaves_a_table_pictures_and_ordinary_trainings(study: Path):
 def test_nobody_who_calibrates_or_tests_is_looked_at(study: Path, loaded: tuple[set[str], dict[str, str]]):
     read, whom = loaded
     split = json.loads((study / "split.json").read_text())
-    assert len(whom) == SUBJECTS and min(map(len, split.values())) > 0
+    assert len(whom) == len(PEOPLE) and min(map(len, split.values())) > 0
     assert {whom[path] for path in read} == {*split["train"], *split["validation"]}
 
 
@@ -379,7 +377,7 @@ def test_another_study_is_refused(study: Path, place: Path):
     ):
         assert told in tune(place, "study", 3, *words, exit_code=2).output
     fewer = place / "fewer.csv"
-    fewer.write_text("image\n" + "".join(f"healthy/sub-{seed:02}_T1w.nii.gz\n" for seed in range(SUBJECTS - 1)))
+    fewer.write_text("image\n" + "".join(f"healthy/{person}_T1w.nii.gz\n" for person in PEOPLE[:-1]))
     words = words_of(place, "study", 3, "--resume")
     words[1] = str(fewer)
     assert "volumes" in CliRunner().invoke(main, words).output

@@ -225,7 +225,9 @@ class Fixed:
 def measured(value: float, covariates: tuple[str, ...], columns: dict[str, str | None] | None, known: bool = True):
     """The left box of a subject with its warnings and covariates."""
     regions = Regions(atlas(), Fixed(value), statistics() if known else None)
-    step = MeasureRegions(regions, GRID, None, covariates, {} if columns is None else {"sub-01": columns})
+    other: dict[str, str | None] = {"age": "33", "sex": "F", "site": "Rome"}
+    table = {"sub-02": other} if columns is None else {"sub-01": columns, "sub-02": other}
+    step = MeasureRegions(regions, GRID, None, covariates, table)
     subject = Subject("sub-01_T1w", "sub-01", PurePosixPath(), {"T1w": Path("sub-01_T1w.nii.gz")})
     case = Case(subject, alignment=Alignment(np.eye(4), 0.9, 0.5))
     ones = torch.ones((1, *GRID.shape))
@@ -259,6 +261,14 @@ def test_an_age_beyond_the_healthy_is_told() -> None:
     assert "age 95 is beyond the healthy people's 20 to 75" in warning
 
 
+def test_covariates_of_which_nothing_is_known_are_refused_before_any_work() -> None:
+    known = Regions(atlas(), Fixed(0.0), statistics())
+    for table in ({}, {"sub-01": {"age": "n/a"}}, {"sub-01": {"Age": "30"}}):
+        with pytest.raises(UsageError, match="--covariates age: expected a participants"):
+            MeasureRegions(known, GRID, None, ("age",), table)
+    MeasureRegions(known, GRID, None, ("tiv",), {})
+
+
 def test_an_atlas_without_healthy_people_gives_volumes_alone() -> None:
     found, warnings, _ = measured(0.0, (), None, known=False)
     assert (found.volume_ml, found.z, found.q) == (2.0, None, None)
@@ -269,7 +279,7 @@ def test_an_atlas_without_healthy_people_gives_volumes_alone() -> None:
     ("covariates", "known", "words"),
     [
         (("shoe size",), True, "some of age, sex"),
-        (("site",), True, "site are known of 0"),
+        (("site",), True, "0 healthy people with a known site"),
         (("age",), False, "that does not"),
     ],
 )

@@ -1,4 +1,4 @@
-"""One bundle and one server for the tests of a worker."""
+"""One bundle for all, and one server for the tests of a worker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.server import Server, make_bundle, write_scan
+from tests.serving.server import Server, write_scan
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
+def bundle(quick_bundle: Path) -> Path:
+    return quick_bundle
 
 
 @pytest.fixture(scope="session")

@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import pytest
 
 from mri3d.reporting.view import has_niivue
-from tests.browser import coloured, eventually, needs_chromium, open_page
+from tests.browser import coloured, drop, eventually, needs_chromium, open_page, picture
 from tests.serving.server import Server
 
 pytestmark = needs_chromium
 needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue was not at hand when mri3d was installed: needs npm")
-TOKEN = "a-token-that-nobody-guesses"
-
-
-@pytest.fixture(scope="module")
-def guarded(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With a token, which the page has to ask for."""
-    root = tmp_path_factory.mktemp("guarded")
-    (root / "token").write_text(TOKEN)
-    started = Server(bundle, root / "state", "--token-file", root / "token", "--max-upload-mb", 2)
-    yield started
-    started.stop()
-
-
-def drop(page: Any, content: bytes, name: str) -> None:
-    """Drop a file on the zone, as a hand would."""
-    script = """([text, name]) => {
-      const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0)), data = new DataTransfer();
-      data.items.add(new File([bytes], name));
-      return data;
-    }"""
-    data = page.evaluate_handle(script, [base64.b64encode(content).decode(), name])
-    zone = page.locator(".drop").first
-    zone.dispatch_event("dragover", {"dataTransfer": data})
-    zone.dispatch_event("drop", {"dataTransfer": data})
-
-
-def picture(page: Any, name: str) -> None:
-    """Keep a screenshot where somebody wants to look at it."""
-    if folder := os.environ.get("MRI3D_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 @needs_niivue
@@ -93,22 +59,3 @@ def test_without_a_mouse_and_with_what_is_no_scan(server: Server):
         page.locator("#status", has_text="a web page").wait_for()
         picture(page, "light-4-refused")
         assert page.locator("#result").is_hidden() and page.get_by_role("button", name="Find anomalies").is_enabled()
-
-
-def test_the_token_is_asked_for_and_kept_nowhere(guarded: Server, scan: Path):
-    with open_page(guarded.url, expected="status of 401") as page:
-        page.locator("#token").wait_for()
-        picture(page, "light-5-token")
-        page.locator("#token").fill("wrong")
-        page.keyboard.press("Enter")
-        page.locator("#status", has_text="Expected the server's token").wait_for()
-        page.locator("#token").fill(TOKEN)
-        page.keyboard.press("Enter")
-        page.locator(".drop").wait_for()
-        drop(page, bytes(3 * 2**20), "large.nii")
-        assert "more than the 2 MiB" in page.locator("#limits").inner_text()
-        drop(page, scan.read_bytes(), "scan.nii.gz")
-        page.get_by_role("button", name="Find anomalies").click()
-        page.locator("#verdict").wait_for()
-        stored = "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])"
-        assert TOKEN not in page.evaluate(stored)

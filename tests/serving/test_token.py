@@ -10,6 +10,7 @@ import pytest
 
 from mri3d.errors import UsageError
 from mri3d.serving.access import is_loopback, read_token
+from tests.browser import drop, needs_chromium, open_page, picture
 from tests.command_line import mri3d
 from tests.serving.server import WAIT, Server
 
@@ -69,6 +70,26 @@ def test_what_is_of_no_subject_is_open(narrow: Server):
     with narrow.client() as client:
         for path in ("/", "/static/style.css", "/health", "/ready", "/openapi.json"):
             assert client.get(path).status_code == 200, path
+
+
+@needs_chromium
+def test_the_token_is_asked_for_and_kept_nowhere(narrow: Server, scan: Path):
+    with open_page(narrow.url, expected="status of 401") as page:
+        page.locator("#token").wait_for()
+        picture(page, "light-5-token")
+        page.locator("#token").fill("wrong")
+        page.keyboard.press("Enter")
+        page.locator("#status", has_text="Expected the server's token").wait_for()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        page.locator(".drop").wait_for()
+        drop(page, bytes(2**21), "large.nii")
+        assert "more than the 1 MiB" in page.locator("#limits").inner_text()
+        drop(page, scan.read_bytes(), "scan.nii.gz")
+        page.get_by_role("button", name="Find anomalies").click()
+        page.locator("#verdict").wait_for()
+        stored = "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])"
+        assert TOKEN not in page.evaluate(stored)
 
 
 def test_more_than_the_limit_is_refused_whether_or_not_it_was_declared(narrow: Server):

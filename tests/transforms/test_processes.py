@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 from mri3d.transforms import processes
 from mri3d.transforms.processes import in_processes
 
+MAX_WORKERS = processes.MAX_WORKERS  # before the fixture that all tests share makes it one
+
 
 class Numbered(Dataset[tuple[int, np.ndarray]]):
     """Elements that torch would turn into tensors by itself."""
@@ -36,6 +38,7 @@ def test_elements_come_in_order_and_as_they_were_made(monkeypatch: pytest.Monkey
     [(100, 4, "cpu", 4), (3, 4, "cpu", 3), (100, 64, "cpu", 8), (100, 64, "cuda:1", 2), (1, 64, "cuda", 1)],
 )
 def test_processes_fit_the_machine(monkeypatch: pytest.MonkeyPatch, volumes, processors, device, workers):
+    monkeypatch.setattr(processes, "MAX_WORKERS", MAX_WORKERS)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
     assert processes.workers(volumes, torch.device(device)) == workers
     monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
