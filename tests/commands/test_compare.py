@@ -149,6 +149,9 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     ages = {name: (60 if name in HD else 30) + rng.uniform(-12, 12) for name in (*HC, *HD)}
     aged = [replace(of, z={**of.z, "Brain Stem": -0.1 * ages[of.key[:6]] + rng.normal(0, 0.2)}) for of in scans()]
     write_study(tmp_path / "out", aged, study / "bundle")
+    for of in aged:  # heads of slightly different sizes
+        world = template_to_source() @ np.diag([*[1 + 1e-3 * rng.uniform(-9, 9)] * 3, 1.0])
+        change_sidecar(tmp_path / "out", of.key, template_to_source=world.tolist())
     rows = table()
     for name, age in ages.items():
         rows[name]["age"] = f"{age:.1f}"

@@ -127,11 +127,11 @@ def test_left_is_left_to_the_shipped_network(shipped: Segmented) -> None:
     atlas, image = shipped.others.atlas, template()
     plain = shipped(image, MODEL_GRID)
     number = {name: n for n, name in atlas.names.items()}
-    # the left caudate's lower half becomes white matter
-    half = (atlas.labels == number["Left Caudate"]) & (np.arange(MODEL_GRID.shape[2]) < 39)
-    assert half.sum() > 100
-    image[half] = np.median(image[atlas.labels == number["Left Frontal White Matter"]])
+    # the left caudate is filled with fluid, as if the ventricle had taken its room
+    image[atlas.labels == number["Left Caudate"]] = np.median(image[atlas.labels == number["Left Lateral Ventricle"]])
     changed = shipped(image, MODEL_GRID)
-    left, right = (changed[number[each]].ml / plain[number[each]].ml for each in ("Left Caudate", "Right Caudate"))
-    assert left < 0.85
-    assert right == pytest.approx(1.0, abs=0.05)
+    ratio = {name: changed[n].ml / plain[n].ml for name, n in number.items()}
+    assert ratio["Left Caudate"] < 0.7
+    assert ratio["Left Lateral Ventricle"] > 1.15
+    assert ratio["Right Caudate"] == pytest.approx(1.0, abs=0.05)
+    assert ratio["Right Lateral Ventricle"] == pytest.approx(1.0, abs=0.05)

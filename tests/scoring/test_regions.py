@@ -161,7 +161,10 @@ def test_people_are_measured_once_each_and_known_by_their_table(tmp_path: Path) 
     assert "age" not in second
     assert float(first["tiv"]) == pytest.approx(1.5 * float(second["tiv"])), "one of two heads is twice as large"
     known = load_regions(tmp_path / "b", None, CHAIN)
-    assert known.statistics.people == found.people
+    ages = [who.get("age") for who in known.statistics.people]
+    assert ages == [None, None, None, None, 50.0]
+    sizes = [float(who["tiv"]) for who in known.statistics.people]
+    assert sizes == sorted(sizes), "stored in no order that would tell who is who"
 
 
 @pytest.fixture
