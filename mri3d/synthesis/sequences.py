@@ -1,8 +1,8 @@
 """What tissue looks like to a pulse sequence: signal equations, and parameters as scanners have them.
 
-Times are in ms and angles in degrees; ``signal`` takes maps of T1, T2, proton density and the share of fluid that moves,
-of any one shape, and gives the signal of a 90 degree pulse on water as 1. It keeps its sign, so that neighbours of
-opposite sign cancel in a voxel as they do in a scanner.
+Times are in ms and angles in degrees; ``signal`` takes maps of T1, T2, proton density and, if any moves, the share of
+fluid that does, all of one shape, and gives the signal of a 90 degree pulse on water as 1. It keeps its sign, so that
+neighbours of opposite sign cancel in a voxel as they do in a scanner.
 """
 
 from __future__ import annotations
