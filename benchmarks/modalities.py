@@ -103,7 +103,9 @@ def _without_others(item: Item, given: ModalitySet) -> Item:
     kept = torch.tensor([name in given for name in case.channels])[:, None, None, None]
     images = {name: path for name, path in case.subject.images.items() if name in given}
     volumes = {name: volume for name, volume in case.volumes.items() if name in given}
-    case = replace(case, subject=replace(case.subject, images=images), volumes=volumes)
+    found = {name: one for name, one in case.coregistrations.items() if name in given}
+    subject = replace(case.subject, images=images)
+    case = replace(case, subject=subject, volumes=volumes, coregistrations=found)
     return {**item, "case": case, "image": item["image"] * kept, "mask": item["mask"] & kept}
 
 

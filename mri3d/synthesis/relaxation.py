@@ -14,6 +14,7 @@ from scipy import ndimage
 from mri3d.errors import UsageError
 from mri3d.grid import Grid
 from mri3d.synthesis.deformation import Item, grid_of, on_grid, smooth_lattice, spread
+from mri3d.synthesis.flow import moving_fluid
 from mri3d.synthesis.tissue import FLUID, NOMENCLATURES, OUTSIDE, RELAXATION, WHITE_MATTER, Tissue
 from mri3d.synthesis.tissue_map import TissueMap, add_fluid, find_brain, to_tissue
 from mri3d.transforms.corruption import smooth_noise
@@ -79,8 +80,9 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
     The soft tissue of a whole head, which has one label, is fat below the skin and here and there, and muscle
     elsewhere.
 
-    An item gains ``relaxation``, (3, X, Y, Z) float32: T1 and T2 in ms and density in 0..1; ``brain``, a mask (1, X,
-    Y, Z); ``age`` in years where it had none; and ``field_strength`` in tesla.
+    An item gains ``relaxation``, (3, X, Y, Z) float32: T1 and T2 in ms and density in 0..1; ``flow``, (1, X, Y, Z)
+    float32: the share of fluid that moves; ``brain``, a mask (1, X, Y, Z); ``age`` in years where it had none; and
+    ``field_strength`` in tesla.
 
     Args:
         keys: the label map (1, X, Y, Z).
@@ -120,6 +122,7 @@ class RandRelaxationd(RandomizableTransform, MapTransform):
         maps = self._varied(tissue, grid, item["field_strength"])
         self._age(maps, tissue, grid, item["age"])
         item["relaxation"] = on_grid(torch.from_numpy(np.exp(maps, out=maps)), grid)
+        item["flow"] = on_grid(torch.from_numpy(moving_fluid(tissue, grid, self.R))[None], grid)
         return item
 
     def _with_fat(self, tissue: TissueMap, grid: Grid) -> TissueMap:

@@ -104,7 +104,7 @@ class RandScansd(RandomizableTransform, MapTransform):
     BIDS names.
 
     Args:
-        keys: the relaxation maps; ``brain``, ``fat`` and ``field_strength`` are taken from the item too.
+        keys: the relaxation maps; ``flow``, ``brain``, ``fat`` and ``field_strength`` are taken from the item too.
         modalities: names of :data:`mri3d.synthesis.sequences.DRAW`.
         spacing: of isotropic voxels and within slices, in mm; that of the labels (their finest) when left out.
         thick: whether T2w and FLAIR have slices of 3 to 5 mm.
@@ -135,6 +135,7 @@ class RandScansd(RandomizableTransform, MapTransform):
         maps = item[self.first_key(item)]
         grid, brain = grid_of(maps), torch.as_tensor(item["brain"])[0].numpy()
         t1, t2, density = torch.as_tensor(maps).as_subclass(torch.Tensor)
+        flow = torch.as_tensor(item["flow"])[0].as_subclass(torch.Tensor)
         item["scans"] = {}
         # one state each, so that a scan is the same whatever other modalities are asked for
         states = {name: np.random.RandomState(self.R.randint(2**31 - 1)) for name in DRAW}
@@ -142,7 +143,7 @@ class RandScansd(RandomizableTransform, MapTransform):
             rng = states[modality]
             sequence = DRAW[modality](rng)
             scan = draw_scan(modality, self.spacing or min(grid.spacing), self.thick, rng)
-            signal = sequence.signal(t1, t2, density).numpy()
+            signal = sequence.signal(t1, t2, density, flow).numpy()
             suppressed = bool(rng.rand() < FAT_SUPPRESSED[modality])
             if suppressed:
                 signal = signal * (1 - 0.9 * torch.as_tensor(item["fat"])[0].numpy())

@@ -1,8 +1,8 @@
 """What tissue looks like to a pulse sequence: signal equations, and parameters as scanners have them.
 
-Times are in ms and angles in degrees; ``signal`` takes maps of T1, T2 and proton density of any one shape and gives
-the signal of a 90 degree pulse on water as 1. It keeps its sign, so that neighbours of opposite sign cancel in a voxel
-as they do in a scanner.
+Times are in ms and angles in degrees; ``signal`` takes maps of T1, T2, proton density and, if any moves, the share of
+fluid that does, all of one shape, and gives the signal of a 90 degree pulse on water as 1. It keeps its sign, so that
+neighbours of opposite sign cancel in a voxel as they do in a scanner.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ Tensor = torch.Tensor
 CSF_T1 = 4200.0
 """What FLAIR's inversion time is set for, in ms."""
 
+INFLOW = 0.5
+"""Of the fluid that moves, the share that has come into a slice since its inversion."""
+
 
 class Sequence(Protocol):
     """A pulse sequence with its parameters set."""
 
-    def signal(self, t1: Tensor, t2: Tensor, density: Tensor) -> Tensor:
+    def signal(self, t1: Tensor, t2: Tensor, density: Tensor, flow: Tensor | float = 0.0) -> Tensor:
         """Signed signal of tissue."""
 
     def parameters(self) -> dict[str, Any]:
@@ -37,7 +40,7 @@ class SpoiledGradientEcho:
     echo: float
     flip: float
 
-    def signal(self, t1: Tensor, t2: Tensor, density: Tensor) -> Tensor:
+    def signal(self, t1: Tensor, t2: Tensor, density: Tensor, flow: Tensor | float = 0.0) -> Tensor:
         """Signed signal of tissue."""
         angle = math.radians(self.flip)
         left = torch.exp(-self.repetition / t1)
@@ -63,7 +66,7 @@ class Mprage:
     spacing: float
     pulses: int
 
-    def signal(self, t1: Tensor, t2: Tensor, density: Tensor) -> Tensor:
+    def signal(self, t1: Tensor, t2: Tensor, density: Tensor, flow: Tensor | float = 0.0) -> Tensor:
         """Signed signal of tissue."""
         angle, half = math.radians(self.flip), self.pulses // 2
         before = self.inversion - half * self.spacing
@@ -89,14 +92,17 @@ class Mprage:
 
 @dataclass(frozen=True)
 class TurboSpinEcho:
-    """T2-weighted: a spin echo of the echo time at which the train passes the middle of k-space."""
+    """T2-weighted: a spin echo of the echo time at which the train passes the middle of k-space.
+
+    What moves gives no echo.
+    """
 
     repetition: float
     echo: float
 
-    def signal(self, t1: Tensor, t2: Tensor, density: Tensor) -> Tensor:
+    def signal(self, t1: Tensor, t2: Tensor, density: Tensor, flow: Tensor | float = 0.0) -> Tensor:
         """Signed signal of tissue."""
-        return density * (1 - torch.exp(-self.repetition / t1)) * torch.exp(-self.echo / t2)
+        return density * (1 - flow) * (1 - torch.exp(-self.repetition / t1)) * torch.exp(-self.echo / t2)
 
     def parameters(self) -> dict[str, Any]:
         """Parameters under their BIDS names, times in seconds."""
@@ -105,7 +111,10 @@ class TurboSpinEcho:
 
 @dataclass(frozen=True)
 class Flair:
-    """A spin echo after an inversion that nulls cerebrospinal fluid (Hajnal et al. 1992, JCAT 16:841)."""
+    """A spin echo after an inversion that nulls cerebrospinal fluid (Hajnal et al. 1992, JCAT 16:841).
+
+    Fluid that has flowed in since was not inverted, and is bright.
+    """
 
     repetition: float
     echo: float
@@ -115,10 +124,11 @@ class Flair:
         """When fluid of :data:`CSF_T1` passes through zero, in ms after the inversion."""
         return CSF_T1 * (math.log(2) - math.log1p(math.exp(-self.repetition / CSF_T1)))
 
-    def signal(self, t1: Tensor, t2: Tensor, density: Tensor) -> Tensor:
+    def signal(self, t1: Tensor, t2: Tensor, density: Tensor, flow: Tensor | float = 0.0) -> Tensor:
         """Signed signal of tissue."""
-        recovered = 1 - 2 * torch.exp(-self.inversion / t1) + torch.exp(-self.repetition / t1)
-        return density * recovered * torch.exp(-self.echo / t2)
+        inverted = 2 * (1 - INFLOW * flow) * torch.exp(-self.inversion / t1)
+        recovered = 1 - inverted + (1 - 2 * INFLOW * flow) * torch.exp(-self.repetition / t1)
+        return density * (1 - flow) * recovered * torch.exp(-self.echo / t2)
 
     def parameters(self) -> dict[str, Any]:
         """Parameters under their BIDS names, times in seconds."""

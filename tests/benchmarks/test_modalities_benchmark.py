@@ -48,6 +48,8 @@ def test_a_subject_without_the_others_has_neither_their_voxels_nor_their_names()
     assert item["mask"].any(dim=3).any(dim=2).any(dim=1).tolist() == [True, False, True]
     assert list(item["case"].subject.images) == list(item["case"].volumes) == ["T1w", "FLAIR"]
     assert item["case"].channels == NAMES and not item["case"].complete
+    assert list(item["case"].coregistrations) == ["FLAIR"]
+    assert not _without_others({"case": case(), **tensors}, ("T1w", "T2w"))["case"].coregistrations
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path):

@@ -14,9 +14,10 @@ from scipy import ndimage
 from mri3d.errors import ContentError, UsageError
 from mri3d.grid import Grid
 from mri3d.synthesis.deformation import RandHeadShaped, draw_displacement, grid_of, on_grid, spread
+from mri3d.synthesis.flow import moving_fluid
 from mri3d.synthesis.relaxation import RandRelaxationd
 from mri3d.synthesis.scans import RandScansd, Scan, synthesis
-from mri3d.synthesis.sequences import CSF_T1, DRAW, Flair, Mprage
+from mri3d.synthesis.sequences import CSF_T1, DRAW, Flair, Mprage, TurboSpinEcho
 from mri3d.synthesis.tissue import FREESURFER, MUSE, OUTSIDE, RELAXATION, Tissue, recognise
 from mri3d.synthesis.tissue_map import add_fluid, find_brain, to_tissue
 from tests.heads import labels_of_head
@@ -71,6 +72,15 @@ def test_flair_nulls_fluid_and_water_of_another_t1_is_not_nulled():
     assert abs(signal[0]) < 1e-5
     assert signal[1] > 0.1 and signal[2] < -0.1
     assert 2.2 < sequence.parameters()["InversionTime"] < 2.6
+
+
+def test_fluid_that_moves_is_brighter_in_flair_and_darker_in_t2w():
+    flow = torch.tensor([0.0, 0.2, 0.4])
+    fluid, cortex = ([v.float().expand(3) for v in tissue(kind)] for kind in (Tissue.CSF, Tissue.CORTEX))
+    flair, t2w = Flair(9000, 110), TurboSpinEcho(4000, 100)
+    bright = (flair.signal(*fluid, flow) / flair.signal(*cortex)).tolist()
+    assert bright[0] < 0.01 < 0.2 < bright[1] < 0.5 < bright[2] < 1
+    assert (t2w.signal(*fluid, flow) / t2w.signal(*fluid)).tolist() == pytest.approx([1.0, 0.8, 0.6])
 
 
 @pytest.mark.parametrize("pulses", [160, 161])
@@ -195,7 +205,9 @@ def test_voxels_on_borders_hold_parts_of_both_sides(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("mri3d.synthesis.scans.draw_bias", lambda grid, rng: np.ones(grid.shape, np.float32))
     maps = torch.tensor([860.0, 75.0, 0.7])[:, None, None, None].repeat(1, 20, 30, 30)
     maps[:, 10:] = torch.tensor([4200.0, 1800.0, 1.0])[:, None, None, None]
-    person = {"relaxation": maps, "brain": torch.ones(1, 20, 30, 30) > 0, "fat": 0 * maps[:1], "field_strength": 3.0}
+    none = 0 * maps[:1]
+    brain = torch.ones(1, 20, 30, 30) > 0
+    person = {"relaxation": maps, "flow": none, "brain": brain, "fat": none, "field_strength": 3.0}
     scanned = RandScansd(modalities=["T2w"], thick=False).set_random_state(0)(person)
     profile = scanned["T2w"][0].numpy().mean(axis=(1, 2))
     share = (profile - profile[:5].mean()) / (profile[-5:].mean() - profile[:5].mean())
@@ -329,6 +341,26 @@ def test_a_brain_without_a_head_has_fluid_in_its_holes_and_around_it():
     tissue[0] = Tissue.SKIN  # of a head: sinuses hold air
     assert (add_fluid(tissue, (1.0, 1.0, 1.0)) == tissue).all()
     assert not add_fluid(np.zeros_like(tissue), (1.0, 1.0, 1.0)).any()
+
+
+def test_fluid_moves_in_the_cisterns_at_the_base_and_nowhere_else():
+    tissue = np.full((60, 50, 40), Tissue.CSF, dtype=np.uint8)
+    tissue[:, :, 30:] = Tissue.CORTEX
+    tissue[:, :20, 20:30] = Tissue.VENTRICLE
+    grid = Grid((60, 50, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert not moving_fluid(tissue, grid, np.random.RandomState(0)).any()  # no base, no cisterns
+    tissue[:8, 20:30, :20] = Tissue.BRAIN_STEM
+    shares = np.mean([moving_fluid(tissue, grid, np.random.RandomState(k)) for k in range(8)], axis=0)
+    assert not shares[tissue != Tissue.CSF].any() and shares.max() < 1
+    near, further, far = (shares[at, 20:30, :20].mean() for at in (slice(8, 12), slice(20, 24), slice(50, 60)))
+    assert 0.1 < near < 0.5 and 0.2 * near < further < 0.8 * near and far < 0.02
+
+
+def test_a_head_has_moving_fluid_and_nothing_else_moves():
+    head = RandRelaxationd().set_random_state(1)(item())
+    fluid = head["label"][0] == 24
+    assert head["flow"][0][fluid].max() > 0.02
+    assert not head["flow"][0][~fluid].any()
 
 
 def test_age_brightens_white_matter_beside_the_ventricles_in_flair():
