@@ -38,9 +38,15 @@ def subject_section(root: Path, key: str, made: Mapping[str, Any]) -> str:
     words = f"{len(found)} of {len(regions)} regions at q < {SIGNIFICANT}"
     if all(each.q is None for each in regions):
         words = f"{len(regions)} regions, none of them judged"
+    if covariates := made.get("covariates"):
+        words += f", compared with healthy people of {', '.join(_in_words(*each) for each in covariates.items())}"
     picture = path_of(root, key, REGIONS_PICTURE)
     shown = _picture(picture, "The regions that depart most, as bars") if os.path.isfile(picture) else ""
     return f"<h2>Regions</h2>\n<p>{escape(words)}.</p>\n{shown}{_table(found) if found else ''}"
+
+
+def _in_words(name: str, value: float | str) -> str:
+    return f"{name} {value:.0f}" if isinstance(value, float | int) else f"{name} {value}"
 
 
 def _picture(path: Path, alt: str) -> str:

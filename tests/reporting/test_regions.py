@@ -138,6 +138,9 @@ def test_the_report_has_them(cohort: tuple[Path, list[Row]]) -> None:
     shown = subject_section(root, "sub-01/sub-01_T1w", sidecar(root, "sub-01/sub-01_T1w"))
     assert "1 of 3 regions at q &lt; 0.05" in shown
     assert "Left Caudate" in shown and "Brain Stem</td>" not in shown
+    adjusted = {**sidecar(root, "sub-01/sub-01_T1w"), "covariates": {"age": 61.5, "sex": "F"}}
+    told = "3 regions at q &lt; 0.05, compared with healthy people of age 62, sex F."
+    assert told in subject_section(root, "sub-01/sub-01_T1w", adjusted)
     assert subject_section(root, "sub-03/sub-03_T1w", {}) == ""
 
 
