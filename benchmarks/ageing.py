@@ -4,8 +4,9 @@
 
 HEALTHY is a BIDS data set whose ``participants.tsv`` knows ages. Those of the bundle's calibration, test and validation
 parts who are under 60 are the healthy people, and those over 65 are held against them, by what ``mri3d detect`` scores
-regions by, without and with age as a covariate. Nobody of either has trained the network that draws the regions. OUT
-keeps each scan on the model grid, and gets ``metrics.json`` and ``ageing.png``.
+regions by, without and with age as a covariate; with it they are judged by what the younger ones' trend says of their
+age, beyond all ages it was fitted on. OUT keeps each scan on the model grid, and gets ``metrics.json`` and
+``ageing.png``.
 """
 
 from __future__ import annotations

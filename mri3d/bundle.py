@@ -34,8 +34,8 @@ FOLDS = Path("training", "folds.json")
 """How many folds a cross-fitting has, while it lasts."""
 
 CALIBRATION = "calibration.json"
-REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv", "regions_dseg.pt")
-"""Healthy people's regions, the atlas they are of, its names, and the network that knows them."""
+REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv")
+"""Healthy people's regions, the atlas they are of, and its names."""
 
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
 
@@ -162,9 +162,9 @@ def load_regions(
 
     Raises:
         UsageError: a label map that was given is unfit, or there is nothing that covariates would change.
-        BundleError: the bundle's own atlas, network or settings are not those its statistics were made with.
+        BundleError: the bundle's own atlas or settings are not those its statistics were made with.
     """
-    from mri3d.scoring.region_size import measure_of
+    from mri3d.scoring.region_size import Growth
     from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
     from mri3d.scoring.regions import Regions
     from mri3d.volumes.regions import Atlas
@@ -179,16 +179,16 @@ def load_regions(
         return None
     place = models / REGIONS[1] if atlas is None else Path(atlas)
     known = Atlas.load(place)
-    measure = measure_of(known, place)
+    measure = Growth(known)
     if statistics is None:
         return Regions(known, measure, None)
     found = region_hashes(known, measure, preprocessing)
     changed = [part for part, digest in found.items() if statistics.sha256.get(part) != digest]
-    if atlas is not None and ("atlas" in changed or "measure" in changed):
+    if atlas is not None and "atlas" in changed:
         return Regions(known, measure, None)
     if changed:
         raise BundleError(
-            path, "regions measured with this bundle's atlas, network and settings", f"others: {' and '.join(changed)}",
+            path, "regions measured with this bundle's atlas and settings", f"others: {' and '.join(changed)}",
             "Restore the bundle, or calibrate it anew",
         )
     return Regions(known, measure, statistics)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mri3d.errors import BundleError
 from mri3d.scoring.covariates import COVARIATES, Person, Regression, regress
-from mri3d.scoring.region_size import Measure
+from mri3d.scoring.region_size import Growth
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.regions import Atlas
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RegionStatistics:
-    """The regions of healthy people, none of whom the measure has learnt from.
+    """The regions of healthy people.
 
     Args:
         values: region to :attr:`mri3d.scoring.region_size.Size.value` in each person, the people in one order.
@@ -152,10 +152,10 @@ class Norm:
         }
 
 
-def region_hashes(atlas: Atlas, measure: Measure, preprocessing: Guarded) -> dict[str, str]:
+def region_hashes(atlas: Atlas, measure: Growth, preprocessing: Guarded) -> dict[str, str]:
     """SHA-256 of what statistics of regions depend on, by name."""
     settings = json.dumps([METHOD, preprocessing.settings()], sort_keys=True)
     told = json.dumps([atlas.labels.shape, atlas.grid.affine.round(4).tolist(), sorted(atlas.names.items())])
     content = told.encode() + np.ascontiguousarray(atlas.labels, dtype="<i4").tobytes()
     parts = {"atlas": content, "settings": settings.encode()}
-    return {name: hashlib.sha256(each).hexdigest() for name, each in parts.items()} | {"measure": measure.sha256()}
+    return {name: hashlib.sha256(each).hexdigest() for name, each in parts.items()} | {"measure": measure.sha256}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from mri3d.grid import Affine, Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.covariates import COVARIATES, Person, UnknownCovariateError, head_ml, person_of
 from mri3d.scoring.detection import RegionScore
-from mri3d.scoring.region_size import Measure, Size, measure_of
+from mri3d.scoring.region_size import Growth, Size
 from mri3d.scoring.region_statistics import Judged, Norm, RegionStatistics, region_hashes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.alignment import load_template
-from mri3d.volumes.regions import Atlas, Labels, network_of
+from mri3d.volumes.regions import Atlas, Labels
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 ATLAS_FILE, STATISTICS_FILE = "regions_dseg.nii.gz", "regions.json"
@@ -48,7 +47,7 @@ class Regions:
     """
 
     atlas: Atlas
-    measure: Measure
+    measure: Growth
     statistics: RegionStatistics | None
 
 
@@ -66,7 +65,7 @@ def fit_regions(
         items: preprocessed scans of people who did not train: ``image`` (C, *grid.shape), the first channel T1w,
             ``template_to_source``, and ``participant``, whom the scan shows. Of several scans of a person the mean
             counts.
-        atlas: a label map in template space, with its table of names and, it may be, a network beside it.
+        atlas: a label map in template space, with its table of names.
         grid: the model grid.
         root: the bundle.
         preprocessing: the chain that made the items.
@@ -74,7 +73,7 @@ def fit_regions(
     """
     path, models = Path(atlas), Path(root) / "models"
     known = Atlas.load(path)
-    measure = measure_of(known, path)
+    measure = Growth(known)
     scans: dict[str, list[dict[int, Size]]] = {}
     heads: dict[str, list[float]] = {}
     for item in tqdm(items, desc="regions", unit="subject"):
@@ -86,11 +85,8 @@ def fit_regions(
         for number in next(iter(scans.values()))[0]
     }
     people = tuple(person_of(table.get(person, {}), float(np.mean(own))) for person, own in heads.items())
-    if path.resolve() != (models / ATLAS_FILE).resolve():  # else they are there
+    if path.resolve() != (models / ATLAS_FILE).resolve():  # else it is there
         known.save(models / ATLAS_FILE)
-        network_of(models / ATLAS_FILE).unlink(missing_ok=True)
-        if network_of(path).exists():
-            shutil.copyfile(network_of(path), network_of(models / ATLAS_FILE))
     statistics = RegionStatistics(values, people, measure.name, region_hashes(known, measure, preprocessing))
     statistics.save(models / STATISTICS_FILE)
     return statistics
