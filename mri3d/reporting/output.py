@@ -39,6 +39,7 @@ from mri3d.reporting.table import Row, failed_row, read_results, row_of, row_of_
 from mri3d.scoring.detection import Detection
 from mri3d.transforms.case import Case
 from mri3d.volumes.atomic import write_json
+from mri3d.volumes.participants import fingerprint
 from mri3d.volumes.subject import Subject
 
 EXISTING = ("refuse", "resume", "overwrite")
@@ -77,6 +78,8 @@ class OutputFolder:
         self.source = Path(source) if Path(source).is_dir() else Path(source).parent
         self._list = Path(source)
         self.settings = dict(settings or {})
+        if self.settings.get("covariates"):  # a mended table changes what is expected of a person
+            self.settings["participants"] = fingerprint(source)
         self._started = datetime.datetime.now(datetime.UTC)
         if existing not in EXISTING:
             raise UsageError("existing", " or ".join(EXISTING), repr(existing), "Mend the word")
