@@ -19,7 +19,7 @@ needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue was not at ha
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1000), ("dark", 390)])
 def test_from_the_drop_to_the_download(server: Server, scan: Path, tmp_path: Path, scheme: str, width: int):
     with open_page(server.url, scheme, width) as page:
-        assert "quick" in page.locator("#model").inner_text()
+        page.locator("#model", has_text="quick").wait_for()  # asked of the server once the page is there
         assert page.get_by_role("button", name="Find anomalies").is_disabled()
         picture(page, f"{scheme}-1-empty")
         drop(page, scan.read_bytes(), "sub-77_T1w.nii.gz")
