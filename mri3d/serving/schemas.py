@@ -101,7 +101,7 @@ class ModelView(BaseModel):
     device: str
     modalities: list[str] = Field(description="Fields of the form; the first, the reference, may also be called file.")
     optional: list[str] = Field(description="Those that a subject may lack.")
-    settings: dict[str, str | float | bool | None] = Field(
+    settings: dict[str, str | float | bool | list[str] | None] = Field(
         description="What beside the bundle makes the maps what they are."
     )
     max_upload_bytes: int
