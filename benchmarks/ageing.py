@@ -28,6 +28,7 @@ from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
 from mri3d.reporting.panels import save_png
 from mri3d.scoring.covariates import Person, person_of
+from mri3d.scoring.region_size import measure
 from mri3d.scoring.region_statistics import RegionStatistics
 from mri3d.scoring.regions import Regions, head_of
 from mri3d.volumes.atomic import write_json
@@ -45,13 +46,14 @@ Measured = Mapping[str, tuple[Person, Mapping[str, float]]]
 """Participant to covariates and the regions' values."""
 
 
-def measure(healthy: Path, bundle: Path, output: Path) -> tuple[Measured, Regions]:
+def measured_people(healthy: Path, bundle: Path, output: Path) -> Measured:
     """The regions of everybody who did not train and whose age is known."""
     parser = open_workflow(bundle, "inference", {"device": "$mri3d.workflow.pick_device('cpu')"}).parser
     regions: Regions | None = load_regions(bundle, None, parser.get_parsed_content("preprocessing"))
     if regions is None:
         raise SystemExit(f"{bundle} knows no regions: calibrate it first")
     grid, table = parser.get_parsed_content("grid"), read_table(healthy)
+    labels = regions.atlas.on(grid)
     split = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))
     people = sorted(person for part in PARTS for person in split[part])
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
@@ -62,9 +64,9 @@ def measure(healthy: Path, bundle: Path, output: Path) -> tuple[Measured, Region
         case = prepare(detector, subjects[person], Path(), 0.0, output)
         who = person_of(table.get(person, {}), head_of(case.template_to_source))
         if "age" in who:
-            sizes = regions.measure(case.image, grid)
+            sizes = measure(case.image, labels, grid)
             found[person] = (who, {regions.atlas.names[n]: size.value for n, size in sizes.items()})
-    return found, regions
+    return found
 
 
 def held_against_young(measured: Measured, covariates: Sequence[str]) -> tuple[Array64, Array64]:
@@ -72,7 +74,7 @@ def held_against_young(measured: Measured, covariates: Sequence[str]) -> tuple[A
     young = [each for each in measured.values() if float(each[0]["age"]) < YOUNG]
     old = [each for each in measured.values() if float(each[0]["age"]) > OLD]
     values = {name: tuple(each[name] for _, each in young) for name in young[0][1]}
-    norm = RegionStatistics(values, tuple(who for who, _ in young), "", {}).against(covariates)
+    norm = RegionStatistics(values, tuple(who for who, _ in young), {}).against(covariates)
     z = [[norm.judge(each, who)[name].z for name in VENTRICLES] for who, each in old]
     return np.array([float(who["age"]) for who, _ in old]), np.array(z)
 
@@ -113,7 +115,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="brain_t1")
     parser.add_argument("-o", "--output", type=Path, required=True)
     words = parser.parse_args()
-    measured, _ = measure(words.healthy, find_bundle(words.bundle), words.output)
+    measured = measured_people(words.healthy, find_bundle(words.bundle), words.output)
     found = {
         "age left aside": held_against_young(measured, ()),
         "age as a covariate": held_against_young(measured, ("age",)),

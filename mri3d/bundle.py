@@ -164,7 +164,6 @@ def load_regions(
         UsageError: a label map that was given is unfit, or there is nothing that covariates would change.
         BundleError: the bundle's own atlas or settings are not those its statistics were made with.
     """
-    from mri3d.scoring.region_size import Growth
     from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
     from mri3d.scoring.regions import Regions
     from mri3d.volumes.regions import Atlas
@@ -179,19 +178,18 @@ def load_regions(
         return None
     place = models / REGIONS[1] if atlas is None else Path(atlas)
     known = Atlas.load(place)
-    measure = Growth(known)
     if statistics is None:
-        return Regions(known, measure, None)
-    found = region_hashes(known, measure, preprocessing)
+        return Regions(known, None)
+    found = region_hashes(known, preprocessing)
     changed = [part for part, digest in found.items() if statistics.sha256.get(part) != digest]
     if atlas is not None and "atlas" in changed:
-        return Regions(known, measure, None)
+        return Regions(known, None)
     if changed:
         raise BundleError(
             path, "regions measured with this bundle's atlas and settings", f"others: {' and '.join(changed)}",
             "Restore the bundle, or calibrate it anew",
         )
-    return Regions(known, measure, statistics)
+    return Regions(known, statistics)
 
 
 def describe(root: Path | str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from mri3d.recipe import literal
 from mri3d.scoring.calibrate import MIN_SUBJECTS, Calibrator, HealthyResidual
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.modality_sets import set_name
+from mri3d.scoring.region_statistics import Judged
 from mri3d.training.split import Split, deal_folds, split_training
 from mri3d.volumes.atomic import atomic_write, write_json
 from mri3d.volumes.participants import read_ages
@@ -137,8 +138,11 @@ def _train_and_score(task: Training) -> None:
     calibrator: Calibrator = parser.get_parsed_content("calibrator")
     calibration = calibrator.calibrate(residuals, root, parser.get_parsed_content("preprocessing"))
     # the size of regions depends on nothing that is trained here, so that every control counts
-    regions = calibrator.measure_regions(prepared.load(everyone), root, parser.get_parsed_content("preprocessing"))
-    _write_controls(root, residuals, calibration, dealt, regions)
+    items = prepared.load(everyone)
+    regions = calibrator.measure_regions(items, root, parser.get_parsed_content("preprocessing"))
+    people = dict.fromkeys(item["participant"] for item in items)
+    judged = {} if regions is None else dict(zip(people, regions.of_others(), strict=True))
+    _write_controls(root, residuals, calibration, dealt, judged)
 
 
 def _keep_number(task: Training) -> None:
@@ -219,7 +223,7 @@ def _write_controls(
     residuals: Sequence[HealthyResidual],
     calibration: Calibration,
     folds: Sequence[Sequence[str]],
-    regions: Mapping[str, Mapping[str, float]],
+    regions: Mapping[str, Mapping[str, Judged]],
 ) -> None:
     people = list(dict.fromkeys(residual.participant for residual in residuals))
     controls = []
@@ -227,5 +231,6 @@ def _write_controls(
         judged = calibration.without(score).judge(score)
         fold = next(number for number, members in enumerate(folds) if person in members)
         verdict = {"score": score, "decision": judged.decision, "p_value": judged.p_value}
-        controls.append({"participant": person, "fold": fold, **verdict, "regions": regions.get(person, {})})
+        z = {name: each.z for name, each in regions.get(person, {}).items()}
+        controls.append({"participant": person, "fold": fold, **verdict, "regions": z})
     write_json(root / CONTROLS, controls)

@@ -16,7 +16,7 @@ from mri3d.reporting.names import TABLE
 from mri3d.reporting.results import Result, Results
 from mri3d.training.split import REQUIRED, Split
 from mri3d.volumes.naming import participant_of
-from mri3d.volumes.participants import read_named_table
+from mri3d.volumes.participants import read_named_table, sex_in
 from mri3d.volumes.visits import History, Visit, histories, visit_of
 
 REFERENCES = frozenset({"control", "controls", "hc", "healthy", "cn", "normal", "healthy control", "healthy controls"})
@@ -109,7 +109,8 @@ def read_grouping(
         raise UsageError(table, expected, f"others, such as {next(iter(known))}", "Write the names as they stand there")
     people, left_out = [], _failed(results, first)
     for name, result in first.items():
-        cells = {covariate: known.get(name, {}).get(covariate) for covariate in covariates if covariate != TIV}
+        own = known.get(name, {})
+        cells = {each: _as_one_word(each, own.get(each)) for each in covariates if each != TIV}
         group = known.get(name, {}).get(column)
         why = _why_not(name, table, known, column, cells) or (None if name in controls else seen.get(name))
         if why is None and name in controls and not _is_reference(str(group), reference):
@@ -124,6 +125,11 @@ def read_grouping(
     left_out |= {person.name: f"the group {person.group} has fewer than {LEAST} people" for person in small}
     held = sorted((person for person in people if person.group in groups), key=lambda of: groups.index(of.group))
     return Grouping(groups, tuple(held), left_out, past, table, root)
+
+
+def _as_one_word(covariate: str, cell: str | None) -> str | None:
+    """M for male and the like, so that two words for a sex are no two kinds; codes stay as they are."""
+    return sex_in(cell) or cell if covariate == "sex" else cell
 
 
 def visits_of(results: Results) -> dict[str, History]:

@@ -34,6 +34,7 @@ COLUMNS = (
     "change_percent_a_year", "z_first", "z_later", "z_change", "error",
 )  # fmt: skip
 DESCRIPTION = "mri3d z-map, later visit minus first"
+_AGAIN = "Put the scan back as it was, or run mri3d detect again on the folder where it is now"
 SHORTEST = 0.1
 """Years from which on a change a year is told: over weeks it would be noise, multiplied."""
 
@@ -213,9 +214,6 @@ def _write_change(pair: Pair, output: Path) -> Coregistration:
     shown = Change(person, name, later_name, grid, first.data, both, before, moved, change, threshold)
     draw_change(shown, output / f"{pair.stem}_change.png")
     return registered
-
-
-_AGAIN = "Put the scan back as it was, or run mri3d detect again on the folder where it is now"
 
 
 def _scan_of(result: Result) -> Volume:

@@ -17,6 +17,7 @@ from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.modality_sets import ModalitySet, set_name
 from mri3d.scoring.normative import Normative, ResidualSums
+from mri3d.scoring.region_statistics import RegionStatistics
 from mri3d.scoring.regions import Table, fit_regions
 from mri3d.scoring.scorer import Scorer
 from mri3d.scoring.slices import healthy_slices, slice_scores
@@ -129,18 +130,15 @@ class Calibrator:
 
     def measure_regions(
         self, items: Sequence[Item], root: Path | str, preprocessing: Guarded
-    ) -> dict[str, dict[str, float]]:
+    ) -> RegionStatistics | None:
         """Write what healthy people's regions measure; the arguments are those of :meth:`run`.
 
         Returns:
-            Participant to the z of each region among all others; empty where no regions are measured.
+            The same, people in the order in which the items show them first; None where no regions are measured.
         """
         if self.atlas is None:
-            return {}
-        found = fit_regions(items, self.atlas, self.grid, root, preprocessing, self.table)
-        people = dict.fromkeys(item["participant"] for item in items)
-        of_others = ({name: each.z for name, each in own.items()} for own in found.of_others())
-        return dict(zip(people, of_others, strict=True))
+            return None
+        return fit_regions(items, self.atlas, self.grid, root, preprocessing, self.table)
 
     @torch.no_grad()
     def residuals(self, items: Sequence[Item]) -> list[HealthyResidual]:

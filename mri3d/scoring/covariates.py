@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from mri3d.volumes.participants import age_in, sex_in
+
 Array = npt.NDArray[np.float64]
 
 Person = Mapping[str, float | str]
@@ -21,10 +23,6 @@ COVARIATES = ("age", "sex", "tiv", "site")
 
 BENDS = (0.1, 0.5, 0.9)
 """Quantiles of healthy values between which a spline bends (Harrell 2015, doi 10.1007/978-3-319-19425-7, 2.4.6)."""
-
-OLDEST = 125.0
-SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-"""What stands for a sex in tables; anything else is not known."""
 
 LEAST_FREEDOM = 3
 """Degrees of freedom that a regression has to leave."""
@@ -41,18 +39,9 @@ def person_of(columns: Mapping[str, str | None], tiv_ml: float) -> Person:
         columns: of the table, by name; ``age`` in years, ``sex`` as M or F, male or female, and ``site``.
         tiv_ml: see :func:`head_ml`.
     """
-    known: dict[str, float | str] = {"tiv": tiv_ml}
-    try:
-        age = float(columns.get("age") or "nan")
-    except ValueError:  # such as 89+
-        age = math.nan
-    if 0 <= age <= OLDEST:  # not -9 or 999, which stand for an unknown one
-        known["age"] = age
-    if sex := SEXES.get((columns.get("sex") or "").strip().lower()):
-        known["sex"] = sex
-    if site := (columns.get("site") or "").strip():
-        known["site"] = site
-    return known
+    site = (columns.get("site") or "").strip() or None
+    known = {"age": age_in(columns.get("age")), "sex": sex_in(columns.get("sex")), "tiv": tiv_ml, "site": site}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def head_ml(template_to_source: npt.ArrayLike, template_ml: float) -> float:

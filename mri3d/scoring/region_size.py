@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy import ndimage
 
 from mri3d.grid import Grid
 from mri3d.transforms.warping import log_jacobian
-from mri3d.volumes.regions import Atlas, Labels
+from mri3d.volumes.regions import Labels
 from mri3d.volumes.volume import FloatArray
 
 SURROUNDINGS_MM = 12.0
@@ -34,34 +33,18 @@ class Size(NamedTuple):
     value: float
 
 
-class Growth:
-    """Measures regions by the growth that brings the template's region into a brain, less that of its surroundings.
+def measure(image: FloatArray, labels: Labels, grid: Grid) -> dict[int, Size]:
+    """How large each region of an aligned brain is, by the growth that brings the template's region into it.
 
     Args:
-        atlas: any label map in template space.
+        image: (X, Y, Z) normalised T1w intensity, 0 outside the brain.
+        labels: (X, Y, Z) regions of the template on the same grid.
+        grid: the model grid.
+
+    Returns:
+        By number, in their order; regions of fewer than ten voxels are left out.
     """
-
-    name = "logarithm of the growth, less that of the surroundings"
-
-    def __init__(self, atlas: Atlas) -> None:
-        self.atlas = atlas
-
-    def __call__(self, image: FloatArray, grid: Grid) -> dict[int, Size]:
-        """The size of each region by its number, in the order of the numbers.
-
-        Args:
-            image: (X, Y, Z) normalised T1w intensity of an aligned brain, 0 outside it.
-            grid: where it lies, in template space.
-
-        Returns:
-            Regions of fewer than ten voxels are left out.
-        """
-        return size_of(log_jacobian(image, grid), self.atlas.on(grid), grid)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of what the measure is made of beside the atlas; METHOD stands for the rest of it."""
-        return hashlib.sha256(f"demons, {SURROUNDINGS_MM} mm".encode()).hexdigest()
+    return size_of(log_jacobian(image, grid), labels, grid)
 
 
 def size_of(growth: FloatArray, labels: Labels, grid: Grid) -> dict[int, Size]:

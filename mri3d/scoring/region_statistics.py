@@ -13,13 +13,15 @@ import numpy as np
 
 from mri3d.errors import BundleError
 from mri3d.scoring.covariates import COVARIATES, Person, Regression, regress
-from mri3d.scoring.region_size import Growth
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.regions import Atlas
 
-METHOD = 2
+METHOD = 1
 """Raise it when the measure of a region changes, so that no statistics made before are taken for it."""
+
+MEASURE = "log growth against the surroundings"
+"""What the values are, for who reads the file."""
 
 LEAST_PEOPLE = 5
 """Fewer give no spread worth a z."""
@@ -44,13 +46,11 @@ class RegionStatistics:
     Args:
         values: region to :attr:`mri3d.scoring.region_size.Size.value` in each person, the people in one order.
         people: their covariates, in the same order; what is not known of somebody is left out.
-        measure: what the values are, in words.
         sha256: hash of what they were made with, by name.
     """
 
     values: Mapping[str, tuple[float, ...]]
     people: tuple[Person, ...]
-    measure: str
     sha256: Mapping[str, str]
 
     def against(self, covariates: Sequence[str] = ()) -> Norm:
@@ -66,7 +66,7 @@ class RegionStatistics:
         """Those of all people but one, to judge that one by."""
         values = {name: (*each[:person], *each[person + 1 :]) for name, each in self.values.items()}
         people = (*self.people[:person], *self.people[person + 1 :])
-        return RegionStatistics(values, people, self.measure, self.sha256)
+        return RegionStatistics(values, people, self.sha256)
 
     def of_others(self, covariates: Sequence[str] = ()) -> list[dict[str, Judged]]:
         """Every healthy person held against all others.
@@ -89,7 +89,7 @@ class RegionStatistics:
         }
         covariates = {name: [self.people[i].get(name) for i in order] for name in COVARIATES}
         known = {name: each for name, each in covariates.items() if any(value is not None for value in each)}
-        write_json(path, {"people": len(self.people), "measure": self.measure, "covariates": known, "regions": told,
+        write_json(path, {"people": len(self.people), "measure": MEASURE, "covariates": known, "regions": told,
                           "sha256": dict(self.sha256)})  # fmt: skip
 
     @classmethod
@@ -124,7 +124,7 @@ class RegionStatistics:
         people = tuple(
             {name: each[i] for name, each in covariates.items() if each[i] is not None} for i in range(count)
         )
-        return cls(values, people, str(raw["measure"]), dict(raw["sha256"]))
+        return cls(values, people, dict(raw["sha256"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +152,10 @@ class Norm:
         }
 
 
-def region_hashes(atlas: Atlas, measure: Growth, preprocessing: Guarded) -> dict[str, str]:
+def region_hashes(atlas: Atlas, preprocessing: Guarded) -> dict[str, str]:
     """SHA-256 of what statistics of regions depend on, by name."""
     settings = json.dumps([METHOD, preprocessing.settings()], sort_keys=True)
     told = json.dumps([atlas.labels.shape, atlas.grid.affine.round(4).tolist(), sorted(atlas.names.items())])
     content = told.encode() + np.ascontiguousarray(atlas.labels, dtype="<i4").tobytes()
     parts = {"atlas": content, "settings": settings.encode()}
-    return {name: hashlib.sha256(each).hexdigest() for name, each in parts.items()} | {"measure": measure.sha256}
+    return {name: hashlib.sha256(each).hexdigest() for name, each in parts.items()}

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import stats
 from tqdm import tqdm
 
 from mri3d.errors import UsageError
+from mri3d.evaluation.groups import benjamini_hochberg
 from mri3d.grid import Affine, Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.covariates import COVARIATES, Person, UnknownCovariateError, head_ml, person_of
 from mri3d.scoring.detection import RegionScore
-from mri3d.scoring.region_size import Growth, Size
+from mri3d.scoring.region_size import Size, measure
 from mri3d.scoring.region_statistics import Judged, Norm, RegionStatistics, region_hashes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded
@@ -42,12 +42,10 @@ class Regions:
 
     Args:
         atlas: where they lie.
-        measure: how their size is measured.
         statistics: of healthy people; None where the bundle has none of this atlas.
     """
 
     atlas: Atlas
-    measure: Growth
     statistics: RegionStatistics | None
 
 
@@ -73,12 +71,12 @@ def fit_regions(
     """
     path, models = Path(atlas), Path(root) / "models"
     known = Atlas.load(path)
-    measure = Growth(known)
+    labels = known.on(grid)
     scans: dict[str, list[dict[int, Size]]] = {}
     heads: dict[str, list[float]] = {}
     for item in tqdm(items, desc="regions", unit="subject"):
         person, image = item["participant"], torch.as_tensor(item["image"])[0].float().numpy()
-        scans.setdefault(person, []).append(measure(image, grid))
+        scans.setdefault(person, []).append(measure(image, labels, grid))
         heads.setdefault(person, []).append(head_of(item["template_to_source"]))
     values = {
         known.names[number]: tuple(float(np.mean([scan[number].value for scan in own])) for own in scans.values())
@@ -87,7 +85,7 @@ def fit_regions(
     people = tuple(person_of(table.get(person, {}), float(np.mean(own))) for person, own in heads.items())
     if path.resolve() != (models / ATLAS_FILE).resolve():  # else it is there
         known.save(models / ATLAS_FILE)
-    statistics = RegionStatistics(values, people, measure.name, region_hashes(known, measure, preprocessing))
+    statistics = RegionStatistics(values, people, region_hashes(known, preprocessing))
     statistics.save(models / STATISTICS_FILE)
     return statistics
 
@@ -135,7 +133,7 @@ class MeasureRegions(Stage):
         case: Case = item["case"]
         assert case.alignment is not None
         image, mask = (torch.as_tensor(item[key])[0].cpu().float().numpy() for key in ("image", "mask"))
-        sizes = self.regions.measure(image, self.grid)
+        sizes = measure(image, self._labels, self.grid)
         affine = case.alignment.template_to_source
         columns = self.table.get(case.subject.participant, {})
         judged, who, told = self._judge(sizes, person_of(columns, head_of(affine)))
@@ -248,6 +246,5 @@ def _of_voxels(
 
 def corrected(scores: Sequence[RegionScore]) -> tuple[RegionScore, ...]:
     """The same with q of Benjamini and Hochberg (1995) over the regions of one subject that have a p."""
-    known = [score.p for score in scores if score.p is not None]
-    q = iter(stats.false_discovery_control(known)) if known else iter(())
-    return tuple(score if score.p is None else replace(score, q=float(next(q))) for score in scores)
+    q = benjamini_hochberg([score.p for score in scores])
+    return tuple(replace(score, q=each) for score, each in zip(scores, q, strict=True))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import math
 import re
 from pathlib import Path
 
 from mri3d.errors import UsageError
 
 NAME = "participants.tsv"
+OLDEST = 125.0
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _OF_A_SUBJECT = re.compile(r"(sub|ses)-|anat$")
 
 
@@ -42,20 +43,22 @@ def read_ages(source: Path | str) -> dict[str, float]:
     Args:
         source: see :func:`table_of`.
     """
-    table = table_of(source)
-    if table is None:
-        return {}
-    ages = {}
-    # names and ages are ASCII; what another encoding made of the other columns does not matter
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            try:
-                person, age = row["participant_id"], float(row["age"])
-            except (KeyError, TypeError, ValueError):
-                continue
-            if math.isfinite(age):
-                ages[person] = age
-    return ages
+    ages = {person: age_in(columns.get("age")) for person, columns in read_table(source).items()}
+    return {person: age for person, age in ages.items() if age is not None}
+
+
+def age_in(cell: str | None) -> float | None:
+    """The age in years that a cell holds; None for words, and for what stands for an unknown one, as -9 and 999 do."""
+    try:
+        age = float(cell or "nan")
+    except ValueError:  # such as 89+
+        return None
+    return age if 0 <= age <= OLDEST else None
+
+
+def sex_in(cell: str | None) -> str | None:
+    """``M`` or ``F``; None for anything else, as codes whose meaning is not known."""
+    return SEXES.get((cell or "").strip().lower())
 
 
 def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
