@@ -155,6 +155,7 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     rows = table()
     for name, age in ages.items():
         rows[name]["age"] = f"{age:.1f}"
+    rows[HC[0]]["sex"], rows[HC[1]]["sex"] = "female", "m"  # which are no kinds of their own
     named = write_participants(tmp_path / "people.tsv", rows)
     run(study, tmp_path / "plain", "--groups", named, maps=tmp_path / "out")
     run(study, tmp_path / "aged", "--groups", named, "--covariates", "age,sex,tiv", maps=tmp_path / "out")
@@ -188,6 +189,27 @@ def test_all_controls_trained_the_bundle(tmp_path: Path) -> None:
     said = run(tmp_path, tmp_path / "report", exit_code=2)
     assert "5 (the bundle was trained on this participant)" in said and "HD (5)" in said and "--folds" in said
     assert not (tmp_path / "report").exists()
+
+
+def test_a_patient_of_a_control_s_name_does_not_take_the_control_s_score(tmp_path: Path) -> None:
+    names = [*HC, HD[0]]
+    records = [{"participant": name, "fold": 0, "score": 10.0, "regions": {}} for name in names]
+    bundle = write_bundle(tmp_path / "bundle", trained=names, controls=records)
+    write_study(tmp_path / "out", scans(), bundle)
+    write_participants(tmp_path / "in" / "participants.tsv", table())
+    said = run(tmp_path, tmp_path / "report")
+    assert f"1 left out ({HD[0]}): a control of the bundle has that name, and is none here" in said
+
+
+@pytest.mark.parametrize("words", [(), ("--visits",)])
+def test_regions_that_were_adjusted_before_are_refused(study: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    write_study(tmp_path / "out", scans(), study / "bundle")
+    for of in scans():
+        settings = json.loads((tmp_path / "out" / f"{of.key}.json").read_text(encoding="utf-8"))["settings"]
+        change_sidecar(tmp_path / "out", of.key, settings={**settings, "covariates": ["age"]})
+    named = () if words else ("--column", "diagnosis", "--groups", study / "in" / "participants.tsv")
+    said = mri3d("compare", tmp_path / "out", *words, *named, "-o", tmp_path / "r", exit_code=2).output
+    assert "detected without --covariates" in said and "detected with age" in said
 
 
 @pytest.mark.parametrize("with_regions", [True, False])

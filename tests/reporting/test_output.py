@@ -218,6 +218,18 @@ def test_other_options_are_done_again(study: Study, changes: dict[str, Any]) -> 
     assert study.folder("resume", **changes).pending == (a,)
 
 
+def test_covariates_of_a_mended_table_are_done_again(study: Study) -> None:
+    a, settings = study.add("a"), {"covariates": ["age"]}
+    folder = study.folder(settings=settings)
+    table = folder.source / "participants.tsv"
+    table.write_text("participant_id\tage\na\t30\n")
+    study.score(study.folder(settings=settings), a)
+    assert study.folder("resume", settings=settings).pending == ()
+    table.write_text("participant_id\tage\na\t61\n")
+    assert study.folder("resume", settings=settings).pending == (a,)
+    assert study.folder("resume", settings={"covariates": []}).pending == (a,)
+
+
 def test_another_mask_is_done_again(study: Study) -> None:
     a = study.add("a", mask=True)
     assert a.mask is not None

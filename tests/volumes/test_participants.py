@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mri3d.volumes.participants import read_ages, read_people
+from mri3d.volumes.participants import age_in, fingerprint, read_ages, read_people, sex_in, table_of
 
 
 def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -60,3 +60,31 @@ def test_everyone_in_the_table_is_known_whatever_else_it_says(tmp_path):
     assert read_people(tmp_path) == {"sub-1", "sub-2", "sub-3"}
     table.write_text("name\tage\nsub-1\t30\n")
     assert read_people(tmp_path) is None
+
+
+def test_the_table_of_a_data_set_is_found_from_within(tmp_path: Path):
+    (tmp_path / "study").mkdir()
+    study = table(tmp_path / "study", "participant_id\tage\nsub-01\t34\n")
+    scan = study / "sub-01" / "ses-2" / "anat" / "sub-01_ses-2_T1w.nii.gz"
+    scan.parent.mkdir(parents=True)
+    scan.touch()
+    (study / "list.csv").write_text("image\n")
+    for source in (study, study / "list.csv", study / "sub-01", scan.parent, scan):
+        assert read_ages(source) == {"sub-01": 34.0}, source
+    (study / "others").mkdir()
+    assert table_of(study / "others") is None, "a folder of another kind has a table of its own or none"
+
+
+def test_what_a_cell_says_of_a_person():
+    assert [age_in(cell) for cell in ("34", " 61.5", "0", "-9", "999", "89+", "n/a", "", None)] == [
+        34.0, 61.5, 0.0, None, None, None, None, None, None,
+    ]  # fmt: skip
+    known = [sex_in(cell) for cell in ("M", "male", " f ", "Female", "1", "N/A", None)]
+    assert known == ["M", "M", "F", "F", None, None, None]
+
+
+def test_a_mended_table_has_another_fingerprint(tmp_path: Path):
+    assert fingerprint(tmp_path) is None
+    before = fingerprint(table(tmp_path, "participant_id\tage\nsub-01\t34\n"))
+    assert before == fingerprint(tmp_path / "sub-01_T1w.nii.gz")
+    assert before != fingerprint(table(tmp_path, "participant_id\tage\nsub-01\t35\n"))
