@@ -16,7 +16,7 @@ from mri3d.reporting.names import TABLE
 from mri3d.reporting.results import Result, Results
 from mri3d.training.split import REQUIRED, Split
 from mri3d.volumes.naming import participant_of
-from mri3d.volumes.participants import read_named_table, sex_in
+from mri3d.volumes.participants import age_in, read_named_table, sex_in
 from mri3d.volumes.visits import History, Visit, histories, visit_of
 
 REFERENCES = frozenset({"control", "controls", "hc", "healthy", "cn", "normal", "healthy control", "healthy controls"})
@@ -110,7 +110,7 @@ def read_grouping(
     people, left_out = [], _failed(results, first)
     for name, result in first.items():
         own = known.get(name, {})
-        cells = {each: _as_one_word(each, own.get(each)) for each in covariates if each != TIV}
+        cells = {each: _as_known(each, own.get(each)) for each in covariates if each != TIV}
         group = known.get(name, {}).get(column)
         why = _why_not(name, table, known, column, cells) or (None if name in controls else seen.get(name))
         if why is None and name in controls and not _is_reference(str(group), reference):
@@ -127,8 +127,10 @@ def read_grouping(
     return Grouping(groups, tuple(held), left_out, past, table, root)
 
 
-def _as_one_word(covariate: str, cell: str | None) -> str | None:
-    """M for male and the like, so that two words for a sex are no two kinds; codes stay as they are."""
+def _as_known(covariate: str, cell: str | None) -> str | None:
+    """A cell as ``detect`` reads it: no age that is none, and one word a sex; codes stay as they are."""
+    if covariate == "age":
+        return None if age_in(cell) is None else cell
     return sex_in(cell) or cell if covariate == "sex" else cell
 
 

@@ -191,6 +191,14 @@ def test_all_controls_trained_the_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+def test_what_is_no_age_is_not_known(study: Path, tmp_path: Path) -> None:
+    rows = table()
+    rows[HC[0]]["age"], rows[HC[1]]["age"] = "-9", "89+"
+    named = write_participants(tmp_path / "people.tsv", rows)
+    said = run(study, tmp_path / "report", "--groups", named, "--covariates", "age")
+    assert f"2 left out ({HC[0]}, {HC[1]}): no age in people.tsv" in said
+
+
 def test_a_patient_of_a_control_s_name_does_not_take_the_control_s_score(tmp_path: Path) -> None:
     names = [*HC, HD[0]]
     records = [{"participant": name, "fold": 0, "score": 10.0, "regions": {}} for name in names]
