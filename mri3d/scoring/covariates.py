@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 Person = Mapping[str, float | str]
 """Covariate to what is known of somebody; what is not known is left out."""
 
-NUMERIC, CATEGORICAL = ("age", "tiv"), ("sex", "site")
+CATEGORICAL = ("sex", "site")
 COVARIATES = ("age", "sex", "tiv", "site")
 """``age`` in years, ``sex``, ``tiv`` (how large the whole brain is, ml) and ``site``."""
 
