@@ -72,12 +72,13 @@ def test_items_come_back_as_they_were_made(subjects, tmp_path: Path):
     assert found.failures == ()
     for i, item in enumerate(found.load(found.participants)):
         made = source[i]
-        assert set(item) == {"image", "mask", "participant"}
+        assert set(item) == {"image", "mask", "participant", "template_to_source"}
         assert item["participant"] == f"sub-{i + 1}"
         assert (item["image"].dtype, item["mask"].dtype) == (torch.float32, torch.bool)
         assert item["image"].shape == (1, *MODEL.shape)
         assert torch.equal(item["mask"], made["mask"])
         assert torch.allclose(item["image"], made["image"], atol=1e-3)
+        assert np.array_equal(item["template_to_source"], made["case"].alignment.template_to_source)
     assert len(written(tmp_path / "new" / "cache")) == 3
 
 
