@@ -28,7 +28,6 @@ from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
 from mri3d.reporting.panels import save_png
 from mri3d.scoring.covariates import Person, person_of
-from mri3d.scoring.region_size import measure
 from mri3d.scoring.region_statistics import RegionStatistics
 from mri3d.scoring.regions import Regions, head_of
 from mri3d.volumes.atomic import write_json
@@ -53,7 +52,6 @@ def measured_people(healthy: Path, bundle: Path, output: Path) -> Measured:
     if regions is None:
         raise SystemExit(f"{bundle} knows no regions: calibrate it first")
     grid, table = parser.get_parsed_content("grid"), read_table(healthy)
-    labels = regions.atlas.on(grid)
     split = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))
     people = sorted(person for part in PARTS for person in split[part])
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
@@ -64,8 +62,8 @@ def measured_people(healthy: Path, bundle: Path, output: Path) -> Measured:
         case = prepare(detector, subjects[person], Path(), 0.0, output)
         who = person_of(table.get(person, {}), head_of(case.template_to_source))
         if "age" in who:
-            sizes = measure(case.image, labels, grid)
-            found[person] = (who, {regions.atlas.names[n]: size.value for n, size in sizes.items()})
+            sizes = regions.measure(case.image, grid)
+            found[person] = (who, {regions.measure.atlas.names[n]: size.value for n, size in sizes.items()})
     return found
 
 

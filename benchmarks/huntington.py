@@ -30,7 +30,6 @@ from benchmarks.simulated_atrophy import STRIATUM, shrink_striatum
 from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
 from mri3d.scoring.covariates import person_of
-from mri3d.scoring.region_size import measure
 from mri3d.scoring.region_statistics import Judged
 from mri3d.scoring.regions import head_of
 from mri3d.volumes.atomic import atomic_write, write_json, write_text
@@ -187,8 +186,7 @@ def run(
     regions = load_regions(bundle, None, chain)
     if regions is None or regions.statistics is None:
         raise SystemExit(f"{bundle} knows no healthy people's regions: calibrate it first")
-    norm, names, table = regions.statistics.against(covariates), regions.atlas.names, read_table(healthy)
-    labels = regions.atlas.on(grid)
+    norm, names, table = regions.statistics.against(covariates), regions.measure.atlas.names, read_table(healthy)
     people = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))[part][:limit]
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
     known = {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
@@ -202,7 +200,7 @@ def run(
             who = person_of(table.get(person, {}), head_of(case.template_to_source))
             if any(name not in who for name in covariates):
                 continue  # nobody's age is made up
-            sizes = {names[number]: size.value for number, size in measure(case.image, labels, grid).items()}
+            sizes = {names[number]: size.value for number, size in regions.measure(case.image, grid).items()}
             judged.setdefault(share, []).append(norm.judge(sizes, who))
             deformed += [case] if share else []
     z = {share: np.array([[each.z for each in own.values()] for own in found]) for share, found in judged.items()}

@@ -34,8 +34,8 @@ FOLDS = Path("training", "folds.json")
 """How many folds a cross-fitting has, while it lasts."""
 
 CALIBRATION = "calibration.json"
-REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv")
-"""Healthy people's regions, the atlas they are of, and its names."""
+REGIONS = ("regions.json", "regions_dseg.nii.gz", "regions_dseg.tsv", "regions_dseg.pt")
+"""Healthy people's regions, the atlas they are of, its names, and the network that knows the deep ones."""
 
 STATISTICS = ("residual_mean.nii.gz", "residual_std.nii.gz", "residual_tail.json")
 
@@ -162,11 +162,11 @@ def load_regions(
 
     Raises:
         UsageError: a label map that was given is unfit, or there is nothing that covariates would change.
-        BundleError: the bundle's own atlas or settings are not those its statistics were made with.
+        BundleError: the bundle's own atlas, network or settings are not those its statistics were made with.
     """
+    from mri3d.scoring.region_size import RegionMeasure
     from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
     from mri3d.scoring.regions import Regions
-    from mri3d.volumes.regions import Atlas
 
     models = Path(root) / "models"
     path = models / REGIONS[0]
@@ -176,20 +176,20 @@ def load_regions(
             expected, remedy = "a bundle that knows healthy people's regions", "Leave them out, or take such a bundle"
             raise UsageError("--covariates", expected, f"{Path(root).name}, which does not", remedy)
         return None
-    place = models / REGIONS[1] if atlas is None else Path(atlas)
-    known = Atlas.load(place)
+    measure = RegionMeasure.load(models / REGIONS[1] if atlas is None else Path(atlas))
     if statistics is None:
-        return Regions(known, None)
-    found = region_hashes(known, preprocessing)
+        return Regions(measure, None)
+    found = region_hashes(measure, preprocessing)
     changed = [part for part, digest in found.items() if statistics.sha256.get(part) != digest]
-    if atlas is not None and "atlas" in changed:
-        return Regions(known, None)
+    if atlas is not None and ("atlas" in changed or "network" in changed):
+        return Regions(measure, None)
     if changed:
         raise BundleError(
-            path, "regions measured with this bundle's atlas and settings", f"others: {' and '.join(changed)}",
+            path, "regions measured with this bundle's atlas, network and settings",
+            f"others ({' and '.join(changed)}), as an older mri3d may have made",
             "Restore the bundle, or calibrate it anew",
         )
-    return Regions(known, statistics)
+    return Regions(measure, statistics)
 
 
 def describe(root: Path | str) -> dict[str, str]:

@@ -56,9 +56,11 @@ def _regions(study: Path, axcodes: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("axcodes", STORAGES)
 def test_a_dark_lesion_in_the_left_caudate_is_reported_there(study: Path, axcodes: str) -> None:
     regions = _regions(study, axcodes)
-    anomalous_ml = {row["name"]: float(row["fraction"]) * float(row["volume_ml"]) for row in regions}
-    assert max(anomalous_ml, key=lambda name: anomalous_ml[name]) == "Left Caudate"
-    assert anomalous_ml["Left Caudate"] > 0.5 > 0.01 > anomalous_ml["Right Caudate"]
+    atlas = Atlas.load(atlas_path())
+    ml = {name: (atlas.labels == number).sum() * atlas.grid.voxel_ml for number, name in atlas.names.items()}
+    marked = {row["name"]: float(row["fraction"]) * ml[row["name"]] for row in regions}
+    assert max(marked, key=lambda name: marked[name]) == "Left Caudate"
+    assert marked["Left Caudate"] > 0.5 > 0.01 > marked["Right Caudate"]
     mean_z = {row["name"]: float(row["mean_z"]) for row in regions}
     assert mean_z["Left Caudate"] > 2 * mean_z["Right Caudate"]
 

@@ -15,7 +15,7 @@ import scipy
 from tqdm import tqdm
 
 from mri3d import __version__
-from mri3d.commands.grouping import TIV, Grouping, Person, read_grouping, told_left_out, unscored
+from mri3d.commands.grouping import TIV, Grouping, Member, read_grouping, told_left_out, unscored
 from mri3d.errors import UsageError
 from mri3d.evaluation.design import Covariate, as_covariate, entangled, regressors
 from mri3d.evaluation.groups import FloatArray, Line, Measure, compare
@@ -172,14 +172,14 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     return notes
 
 
-def _covariate(name: str, people: Sequence[Person]) -> Covariate:
+def _covariate(name: str, people: Sequence[Member]) -> Covariate:
     if name != TIV:
         return as_covariate(name, {person.name: person.cells[name] for person in people})
     logarithms = {person.name: math.log(person.result.scale) for person in people}
     return as_covariate(name, {name: repr(value) for name, value in logarithms.items()})
 
 
-def _measures(results: Results, people: Sequence[Person]) -> list[Measure]:
+def _measures(results: Results, people: Sequence[Member]) -> list[Measure]:
     """Regions, then the subject's score and the anomalous volume, of each person; NaN where there is none."""
     regions = [{each["name"]: each for each in person.result.sidecar.get("regions", ())} for person in people]
     names = list(dict.fromkeys(name for own in regions for name in own))
@@ -202,7 +202,7 @@ def _measures(results: Results, people: Sequence[Person]) -> list[Measure]:
     return measures
 
 
-def _of_region(person: Person, region: Mapping[str, Any] | None, key: str) -> float:
+def _of_region(person: Member, region: Mapping[str, Any] | None, key: str) -> float:
     """A number of a region; of a control only where its z is out of fold."""
     if region is None:
         return math.nan
@@ -213,7 +213,7 @@ def _of_region(person: Person, region: Mapping[str, Any] | None, key: str) -> fl
     return math.nan if value is None else float(value)
 
 
-def _own_regions(person: Person) -> Mapping[str, float]:
+def _own_regions(person: Member) -> Mapping[str, float]:
     return (person.control or {}).get("regions") or {}
 
 

@@ -29,7 +29,7 @@ TIV = "tiv"
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class Member:
     """Someone who is compared.
 
     Args:
@@ -61,13 +61,13 @@ class Grouping:
     """
 
     groups: tuple[str, ...]
-    people: tuple[Person, ...]
+    people: tuple[Member, ...]
     left_out: Mapping[str, str]
     histories: Mapping[str, History]
     table: Path
     bundle: Path
 
-    def of(self, group: str) -> list[Person]:
+    def of(self, group: str) -> list[Member]:
         """The people of a group."""
         return [person for person in self.people if person.group == group]
 
@@ -119,7 +119,7 @@ def read_grouping(
             left_out[name] = why
         else:
             told = {covariate: str(cell) for covariate, cell in cells.items()}
-            people.append(Person(name, str(group), told, result, controls.get(name)))
+            people.append(Member(name, str(group), told, result, controls.get(name)))
     groups = _groups_of(people, column, reference, left_out)
     small = (person for person in people if person.group not in groups)
     left_out |= {person.name: f"the group {person.group} has fewer than {LEAST} people" for person in small}
@@ -254,7 +254,7 @@ def _is_reference(group: str, named: str | None) -> bool:
 
 
 def _groups_of(
-    people: Sequence[Person], column: str, named: str | None, left_out: Mapping[str, str]
+    people: Sequence[Member], column: str, named: str | None, left_out: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The groups that are compared, the reference first; those that are too small are not among them."""
     counts = Counter(person.group for person in people)

@@ -1,1 +1,1 @@
-"""Networks whose forward gives one tensor of the input's shape."""
+"""Networks: what a healthy brain looks like, of the input's shape, and which structure a voxel belongs to."""

@@ -69,10 +69,10 @@ class RegionScore:
     Args:
         index: its number in the atlas.
         name: such as ``Left Caudate``.
-        volume_ml: its volume in this brain.
-        mean_z: mean of the z-map over it; None where there is no z-map, or no brain in the region.
-        peak_z: largest value of the z-map in it; likewise.
-        fraction: share of its voxels above the voxel threshold; likewise.
+        volume_ml: its volume in this brain. What does not look like it, as a lesion may not, is no part of it.
+        mean_z: mean of the z-map where the atlas has it; None where there is no z-map, or no brain in the region.
+        peak_z: largest value of the z-map there; likewise.
+        fraction: share of the voxels where the atlas has it that are above the voxel threshold; likewise.
         z: how many healthy standard deviations it is larger (or, below 0, smaller) than expected of a healthy person,
             once the whole brain has the template's size; None where no healthy people are known.
         p: two-sided, of Student's t for one new person; likewise.

@@ -13,14 +13,14 @@ import numpy as np
 
 from mri3d.errors import BundleError
 from mri3d.scoring.covariates import COVARIATES, Person, Regression, regress
+from mri3d.scoring.region_size import RegionMeasure
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.atomic import write_json
-from mri3d.volumes.regions import Atlas
 
-METHOD = 1
+METHOD = 2
 """Raise it when the measure of a region changes, so that no statistics made before are taken for it."""
 
-MEASURE = "log growth against the surroundings"
+MEASURE = "log volume of what the atlas's network knows; log growth against the surroundings of all else"
 """What the values are, for who reads the file."""
 
 LEAST_PEOPLE = 5
@@ -152,10 +152,11 @@ class Norm:
         }
 
 
-def region_hashes(atlas: Atlas, preprocessing: Guarded) -> dict[str, str]:
+def region_hashes(measure: RegionMeasure, preprocessing: Guarded) -> dict[str, str]:
     """SHA-256 of what statistics of regions depend on, by name."""
+    atlas = measure.atlas
     settings = json.dumps([METHOD, preprocessing.settings()], sort_keys=True)
     told = json.dumps([atlas.labels.shape, atlas.grid.affine.round(4).tolist(), sorted(atlas.names.items())])
     content = told.encode() + np.ascontiguousarray(atlas.labels, dtype="<i4").tobytes()
     parts = {"atlas": content, "settings": settings.encode()}
-    return {name: hashlib.sha256(each).hexdigest() for name, each in parts.items()}
+    return {name: hashlib.sha256(each).hexdigest() for name, each in parts.items()} | {"network": measure.sha256}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +17,21 @@ from mri3d.grid import Affine, Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.covariates import COVARIATES, Person, UnknownCovariateError, head_ml, person_of
 from mri3d.scoring.detection import RegionScore
-from mri3d.scoring.region_size import Size, measure
+from mri3d.scoring.region_size import LEAST_ML, RegionMeasure, Size
 from mri3d.scoring.region_statistics import Judged, Norm, RegionStatistics, region_hashes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.alignment import load_template
-from mri3d.volumes.regions import Atlas, Labels
+from mri3d.volumes.atomic import atomic_write
+from mri3d.volumes.regions import Atlas, Labels, network_beside
 from mri3d.volumes.volume import BoolArray, FloatArray
 
 ATLAS_FILE, STATISTICS_FILE = "regions_dseg.nii.gz", "regions.json"
 """In a bundle's ``models``: the atlas its statistics are of, and the statistics."""
 
 UNKNOWN = (
-    "The bundle knows no healthy people's regions of this atlas, so that none has a z, p or q; "
-    "see mri3d calibrate --set bundle_atlas=FILE."
+    "The bundle knows no healthy people's regions that were measured by this atlas and what lies beside it "
+    "(NAME_dseg.pt), so that none has a z, p or q; see mri3d calibrate --set bundle_atlas=FILE."
 )
 
 Table = Mapping[str, Mapping[str, str | None]]
@@ -41,11 +43,11 @@ class Regions:
     """All that a bundle knows of regions.
 
     Args:
-        atlas: where they lie.
-        statistics: of healthy people; None where the bundle has none of this atlas.
+        measure: where they lie, and how they are measured.
+        statistics: of healthy people; None where the bundle has none that were measured so.
     """
 
-    atlas: Atlas
+    measure: RegionMeasure
     statistics: RegionStatistics | None
 
 
@@ -57,37 +59,54 @@ def fit_regions(
     preprocessing: Guarded,
     table: Table,
 ) -> RegionStatistics:
-    """Measure the regions of healthy people and write them, with the atlas, into a bundle's ``models``.
+    """Measure the regions of healthy people and write them, with atlas and network, into a bundle's ``models``.
+
+    A region of which somebody has nothing at all is left out: there is no spread to judge by.
 
     Args:
         items: preprocessed scans of people who did not train: ``image`` (C, *grid.shape), the first channel T1w,
             ``template_to_source``, and ``participant``, whom the scan shows. Of several scans of a person the mean
             counts.
-        atlas: a label map in template space, with its table of names.
+        atlas: a label map in template space, with its table of names and, it may be, a network beside it.
         grid: the model grid.
         root: the bundle.
         preprocessing: the chain that made the items.
         table: what is known of the people.
+
+    Raises:
+        InputError, UsageError, BundleError: see :meth:`mri3d.scoring.region_size.RegionMeasure.load`.
     """
     path, models = Path(atlas), Path(root) / "models"
-    known = Atlas.load(path)
-    labels = known.on(grid)
+    measure = RegionMeasure.load(path)
     scans: dict[str, list[dict[int, Size]]] = {}
     heads: dict[str, list[float]] = {}
     for item in tqdm(items, desc="regions", unit="subject"):
         person, image = item["participant"], torch.as_tensor(item["image"])[0].float().numpy()
-        scans.setdefault(person, []).append(measure(image, labels, grid))
+        scans.setdefault(person, []).append(measure(image, grid))
         heads.setdefault(person, []).append(head_of(item["template_to_source"]))
+    names = measure.atlas.names
+    everything = [scan for own in scans.values() for scan in own]
+    known = [number for number in everything[0] if all(scan[number].ml > LEAST_ML for scan in everything)]
     values = {
-        known.names[number]: tuple(float(np.mean([scan[number].value for scan in own])) for own in scans.values())
-        for number in next(iter(scans.values()))[0]
+        names[number]: tuple(float(np.mean([scan[number].value for scan in own])) for own in scans.values())
+        for number in known
     }
     people = tuple(person_of(table.get(person, {}), float(np.mean(own))) for person, own in heads.items())
-    if path.resolve() != (models / ATLAS_FILE).resolve():  # else it is there
-        known.save(models / ATLAS_FILE)
-    statistics = RegionStatistics(values, people, region_hashes(known, preprocessing))
+    if path.resolve() != (models / ATLAS_FILE).resolve():  # else they are there
+        measure.atlas.save(models / ATLAS_FILE)
+        _bring(network_beside(path), network_beside(models / ATLAS_FILE))
+    statistics = RegionStatistics(values, people, region_hashes(measure, preprocessing))
     statistics.save(models / STATISTICS_FILE)
     return statistics
+
+
+def _bring(network: Path, place: Path) -> None:
+    """Copy a network, or take away what lies there if there is none."""
+    if not network.exists():
+        place.unlink(missing_ok=True)
+    elif network.resolve() != place.resolve():
+        with atomic_write(place) as temporary:
+            shutil.copyfile(network, temporary)
 
 
 def head_of(template_to_source: Affine) -> float:
@@ -122,7 +141,7 @@ class MeasureRegions(Stage):
     ) -> None:
         self.regions, self.grid, self.calibration = regions, grid, calibration
         self.covariates, self.table = tuple(covariates), table or {}
-        self._labels = regions.atlas.on(grid)
+        self._labels = regions.measure.atlas.on(grid)
         _check_table(self.covariates, self.table)
         statistics = regions.statistics
         self._plain = None if statistics is None else statistics.against()
@@ -133,15 +152,16 @@ class MeasureRegions(Stage):
         case: Case = item["case"]
         assert case.alignment is not None
         image, mask = (torch.as_tensor(item[key])[0].cpu().float().numpy() for key in ("image", "mask"))
-        sizes = measure(image, self._labels, self.grid)
+        sizes = self.regions.measure(image, self.grid)
         affine = case.alignment.template_to_source
         columns = self.table.get(case.subject.participant, {})
         judged, who, told = self._judge(sizes, person_of(columns, head_of(affine)))
         threshold = None if self.calibration is None else self.calibration.voxel_threshold
         # of the aligned brain, back to the brain's own size
         scale = abs(float(np.linalg.det(affine[:3, :3])))
+        zscore = item.get("model_zscore")
         item["regions"] = tell(
-            self.regions.atlas, self._labels, sizes, judged, scale, item.get("model_zscore"), mask > 0, threshold
+            self.regions.measure.atlas, self._labels, sizes, judged, scale, zscore, mask > 0, threshold
         )
         item["covariates"] = who
         item["case"] = replace(case, warnings=(*case.warnings, *told))
@@ -153,7 +173,7 @@ class MeasureRegions(Stage):
         """z and p by name, the covariates that were taken into account, and what the user should know."""
         if self._plain is None or self._norm is None:
             return {}, {}, (UNKNOWN,)
-        values = {self.regions.atlas.names[number]: size.value for number, size in sizes.items()}
+        values = {self.regions.measure.atlas.names[number]: size.value for number, size in sizes.items()}
         try:
             judged = self._norm.judge(values, who)
         except UnknownCovariateError as error:

@@ -81,6 +81,11 @@ def table_of(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
 
 
+def network_beside(path: Path) -> Path:
+    """Where the weights lie that measure structures of a label map: beside it, with the ending ``.pt``."""
+    return table_of(path).with_suffix(".pt")
+
+
 def _none_for(numbers: list[str]) -> str:
     more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
     return f"none for {', '.join(numbers[:3])}{more}"

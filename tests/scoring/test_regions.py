@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from mri3d.bundle import load_regions
 from mri3d.errors import BundleError, UsageError
 from mri3d.grid import Grid
+from mri3d.models.weights import save_network
 from mri3d.scoring.detection import RegionScore
-from mri3d.scoring.region_size import Size, measure, size_of
+from mri3d.scoring.region_size import RegionMeasure, Size, size_of
 from mri3d.scoring.region_statistics import RegionStatistics, region_hashes
 from mri3d.scoring.regions import (
     ATLAS_FILE,
@@ -31,8 +32,9 @@ from mri3d.transforms.case import Case
 from mri3d.transforms.dataset import Guarded
 from mri3d.transforms.intensity import NormaliseIntensity
 from mri3d.volumes.alignment import Alignment
-from mri3d.volumes.regions import Atlas
+from mri3d.volumes.regions import Atlas, network_beside
 from mri3d.volumes.subject import Subject
+from tests.deep import FIRST, by_intensity, deep_atlas
 
 GRID = Grid.centred((24, 24, 24), 4.0, (0.0, 0.0, 0.0))
 CHAIN = Guarded([NormaliseIntensity(98.0)])
@@ -48,7 +50,7 @@ def statistics(n: int = 12, seed: int = 0) -> RegionStatistics:
     rng = np.random.default_rng(seed)
     people = tuple({"age": 20.0 + 5 * i, "sex": "MF"[i % 2], "tiv": 1500.0 + i} for i in range(n))
     values = {name: tuple(rng.normal(0.02, 0.05, n) - 0.01 * np.arange(n)) for name in ("Left Box", "Right Box")}
-    return RegionStatistics(values, people, region_hashes(atlas(), CHAIN))
+    return RegionStatistics(values, people, region_hashes(RegionMeasure(atlas()), CHAIN))
 
 
 def score(p: float | None, index: int = 1) -> RegionScore:
@@ -160,10 +162,57 @@ def test_people_are_measured_once_each_and_known_by_their_table(tmp_path: Path) 
     assert "age" not in second
     assert float(first["tiv"]) == pytest.approx(1.5 * float(second["tiv"])), "one of two heads is twice as large"
     known = load_regions(tmp_path / "b", None, CHAIN)
+    assert known.measure.network is None
     ages = [who.get("age") for who in known.statistics.people]
     assert ages == [None, None, None, None, 50.0]
     sizes = [float(who["tiv"]) for who in known.statistics.people]
     assert sizes == sorted(sizes), "stored in no order that would tell who is who"
+
+
+def people(count: int = 6) -> list[dict[str, object]]:
+    """Brains of 0.55, the left caudate to :func:`tests.deep.by_intensity`, in fewer voxels the higher their number."""
+    made = []
+    for i in range(count):
+        image = torch.full((1, *GRID.shape), 0.2)
+        image[:, : 18 - i] = 0.55
+        image[:, 20:, 6:12] = 0.9
+        made.append({"image": image, "participant": f"sub-{i}", "template_to_source": np.diag([1.2, 1.0, 1.0, 1.0])})
+    return made
+
+
+def test_the_network_beside_the_atlas_measures_people_and_the_subject_alike(tmp_path: Path) -> None:
+    deep, root = deep_atlas(GRID), tmp_path / "b"
+    deep.save(tmp_path / "deep_dseg.nii.gz")
+    save_network(by_intensity(), tmp_path / "deep_dseg.pt")
+    (root / "models").mkdir(parents=True)
+    found = fit_regions(people(), tmp_path / "deep_dseg.nii.gz", GRID, root, CHAIN, {})
+    assert "Left Putamen" not in found.values, "what nobody has at all is left out"
+    known = load_regions(root, None, CHAIN)
+    assert known.measure.network is not None and known.statistics.sha256 == found.sha256
+    first = people()[0]["image"]
+    assert isinstance(first, torch.Tensor)
+    size = known.measure(first[0].numpy(), GRID)[FIRST]
+    assert found.values["Left Caudate"][0] == pytest.approx(np.log(size.ml), abs=1e-6)
+    assert list(found.values["Left Caudate"]) == sorted(found.values["Left Caudate"], reverse=True)
+    subject = Subject("sub-01_T1w", "sub-01", PurePosixPath(), {"T1w": Path("sub-01_T1w.nii.gz")})
+    case = Case(subject, alignment=Alignment(np.diag([1.2, 1.0, 1.0, 1.0]), 0.9, 0.5))
+    item = MeasureRegions(known, GRID, None)({"case": case, "image": first, "mask": first > 0})
+    left = next(each for each in item["regions"] if each.name == "Left Caudate")
+    assert left.volume_ml == pytest.approx(1.2 * size.ml, rel=1e-5)
+    assert left.z > 1
+    assert next(each for each in item["regions"] if each.name == "Left Putamen").z is None
+
+
+def test_a_bundle_keeps_its_network_with_its_own_atlas_and_loses_it_with_another(tmp_path: Path) -> None:
+    models = tmp_path / "b" / "models"
+    models.mkdir(parents=True)
+    deep_atlas(GRID).save(models / ATLAS_FILE)
+    save_network(by_intensity(), network_beside(models / ATLAS_FILE))
+    fit_regions(people(), models / ATLAS_FILE, GRID, tmp_path / "b", CHAIN, {})
+    assert load_regions(tmp_path / "b", None, CHAIN).measure.network is not None
+    atlas().save(tmp_path / "plain_dseg.nii.gz")
+    fit_regions(people(), tmp_path / "plain_dseg.nii.gz", GRID, tmp_path / "b", CHAIN, {})
+    assert load_regions(tmp_path / "b", None, CHAIN).measure.network is None
 
 
 @pytest.fixture
@@ -177,7 +226,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_a_bundle_gives_its_atlas_with_the_statistics_of_it(bundle: Path) -> None:
     known = load_regions(bundle, None, CHAIN)
-    assert known.atlas.names == atlas().names
+    assert known.measure.atlas.names == atlas().names
     assert len(known.statistics.people) == 12
     assert load_regions(bundle.parent, None, CHAIN) is None
 
@@ -187,20 +236,32 @@ def test_another_atlas_has_no_statistics_and_the_same_one_has(bundle: Path, tmp_
     replace(atlas(), names={1: "A", 2: "B"}).save(tmp_path / "other_dseg.nii.gz")
     assert len(load_regions(bundle, tmp_path / "same_dseg.nii.gz", CHAIN).statistics.people) == 12
     known = load_regions(bundle, tmp_path / "other_dseg.nii.gz", CHAIN)
-    assert known.atlas.names[1] == "A"
+    assert known.measure.atlas.names[1] == "A"
     assert known.statistics is None
 
 
 def test_statistics_of_other_parts_are_refused(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="others: settings"):
+    with pytest.raises(BundleError, match=r"others \(settings\)"):
         load_regions(bundle, None, Guarded([NormaliseIntensity(90.0)]))
     labels = atlas().labels.copy()
     labels[5, 10, 10] = 2
     replace(atlas(), labels=labels).save(bundle / "models" / ATLAS_FILE)
-    with pytest.raises(BundleError, match="others: atlas"):
+    with pytest.raises(BundleError, match=r"others \(atlas\)"):
         load_regions(bundle, None, CHAIN)
     written = json.loads((bundle / "models" / "regions.json").read_text())
     assert written["people"] == 12 and set(written["regions"]["Left Box"]) == {"mean", "std", "values"}
+
+
+def test_the_same_places_measured_otherwise_are_no_statistics(tmp_path: Path) -> None:
+    models = tmp_path / "b" / "models"
+    models.mkdir(parents=True)
+    deep_atlas(GRID).save(tmp_path / "deep_dseg.nii.gz")
+    fit_regions(people(), tmp_path / "deep_dseg.nii.gz", GRID, tmp_path / "b", CHAIN, {})
+    save_network(by_intensity(), tmp_path / "deep_dseg.pt")
+    assert load_regions(tmp_path / "b", tmp_path / "deep_dseg.nii.gz", CHAIN).statistics is None
+    save_network(by_intensity(), models / "regions_dseg.pt")
+    with pytest.raises(BundleError, match=r"others \(network\)"):
+        load_regions(tmp_path / "b", None, CHAIN)
 
 
 BRAIN = np.ones(GRID.shape, np.float32)
@@ -208,10 +269,10 @@ BRAIN = np.ones(GRID.shape, np.float32)
 
 def measured(value: float, covariates: tuple[str, ...], columns: dict[str, str | None] | None, known: bool = True):
     """The left box of a brain, of this size to the healthy people, with the subject's warnings and covariates."""
-    healthy, here = statistics(), measure(BRAIN, atlas().labels, GRID)[1].value
+    healthy, here = statistics(), RegionMeasure(atlas())(BRAIN, GRID)[1].value
     moved = {name: tuple(v + here - value for v in own) for name, own in healthy.values.items()}
     healthy = replace(healthy, values=moved)
-    regions = Regions(atlas(), healthy if known else None)
+    regions = Regions(RegionMeasure(atlas()), healthy if known else None)
     other: dict[str, str | None] = {"age": "33", "sex": "F", "site": "Rome"}
     table = {"sub-02": other} if columns is None else {"sub-01": columns, "sub-02": other}
     step = MeasureRegions(regions, GRID, None, covariates, table)
@@ -249,7 +310,7 @@ def test_an_age_beyond_the_healthy_is_told() -> None:
 
 
 def test_covariates_of_which_nothing_is_known_are_refused_before_any_work() -> None:
-    known = Regions(atlas(), statistics())
+    known = Regions(RegionMeasure(atlas()), statistics())
     for table in ({}, {"sub-01": {"age": "n/a"}}, {"sub-01": {"Age": "30"}}):
         with pytest.raises(UsageError, match="--covariates age: expected a participants"):
             MeasureRegions(known, GRID, None, ("age",), table)
