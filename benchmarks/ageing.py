@@ -5,15 +5,15 @@
 HEALTHY is a BIDS data set whose ``participants.tsv`` knows ages. Those of the bundle's calibration, test and validation
 parts who are under 60 are the healthy people, and those over 65 are held against them, by what ``mri3d detect`` scores
 regions by, without and with age as a covariate; with it they are judged by what the younger ones' trend says of their
-age, beyond all ages it was fitted on. OUT keeps each scan on the model grid, and gets ``metrics.json`` and
-``ageing.png``.
+age, beyond all ages it was fitted on. The younger ones are each judged by the others. OUT keeps each scan on the model
+grid, and gets ``metrics.json`` and ``ageing.png``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,29 +68,48 @@ def measured_people(healthy: Path, bundle: Path, output: Path) -> Measured:
 
 
 def held_against_young(measured: Measured, covariates: Sequence[str]) -> tuple[Array64, Array64]:
-    """Ages (people,) of the old, and z (people, ventricles) among the young."""
+    """Ages (people,) of the young and the old, and z (people, ventricles) of each among the (other) young."""
     young = [each for each in measured.values() if float(each[0]["age"]) < YOUNG]
     old = [each for each in measured.values() if float(each[0]["age"]) > OLD]
     values = {name: tuple(each[name] for _, each in young) for name in young[0][1]}
-    norm = RegionStatistics(values, tuple(who for who, _ in young), {}).against(covariates)
-    z = [[norm.judge(each, who)[name].z for name in VENTRICLES] for who, each in old]
-    return np.array([float(who["age"]) for who, _ in old]), np.array(z)
+    healthy = RegionStatistics(values, tuple(who for who, _ in young), {})
+    norm = healthy.against(covariates)
+    judged = [*healthy.of_others(covariates), *(norm.judge(each, who) for who, each in old)]
+    ages = np.array([float(who["age"]) for who, _ in (*young, *old)])
+    return ages, np.array([[own[name].z for name in VENTRICLES] for own in judged])
 
 
 def summary(ages: Array64, z: Array64, seed: int = 0) -> dict[str, Any]:
-    """Correlation with age and mean z of each ventricle and of their mean, with 95 % intervals from a bootstrap."""
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(ages), (REPLICATES, len(ages)))
-    told = {}
+    """Correlation with age, over all and among the old, and the old's mean z, of each ventricle and of their mean.
+
+    With 95 % intervals from a bootstrap over people.
+    """
+    old, told = ages > OLD, {}
     for name, each in zip((*VENTRICLES, "mean"), (*z.T, z.mean(axis=1)), strict=True):
-        r = [stats.pearsonr(ages[draw], each[draw]).statistic for draw in draws if len(set(draw)) > 2]
-        means = each[draws].mean(axis=1)
         told[name] = {
-            "r": {"value": stats.pearsonr(ages, each).statistic, "ci95": np.percentile(r, [2.5, 97.5])},
-            "mean_z": {"value": each.mean(), "ci95": np.percentile(means, [2.5, 97.5])},
-            "beyond_2": float((each > 2).mean()),
+            "r": correlation(ages, each, seed),
+            "r_of_old": correlation(ages[old], each[old], seed),
+            "mean_z_of_old": mean_of(each[old], seed),
+            "old_beyond_2": float((each[old] > 2).mean()),
         }
     return told
+
+
+def correlation(ages: Array64, z: Array64, seed: int) -> dict[str, Any]:
+    """Pearson's r with its interval."""
+    found = bootstrap(lambda at: stats.pearsonr(ages[at], z[at]).statistic, len(ages), seed)
+    return {"value": stats.pearsonr(ages, z).statistic, "ci95": found}
+
+
+def mean_of(z: Array64, seed: int) -> dict[str, Any]:
+    """The mean with its interval."""
+    return {"value": z.mean(), "ci95": bootstrap(lambda at: float(z[at].mean()), len(z), seed)}
+
+
+def bootstrap(measure: Callable[[npt.NDArray[np.int64]], float], people: int, seed: int) -> Array64:
+    """95 % interval of what is measured over people drawn again and again."""
+    draws = np.random.default_rng(seed).integers(0, people, (REPLICATES, people))
+    return np.percentile([measure(draw) for draw in draws if len(set(draw)) > 2], [2.5, 97.5])
 
 
 def draw(found: Mapping[str, tuple[Array64, Array64]], path: Path) -> None:
@@ -98,7 +117,9 @@ def draw(found: Mapping[str, tuple[Array64, Array64]], path: Path) -> None:
     figure = Figure(figsize=(7.0, 3.2), dpi=110, facecolor="white", layout="constrained")
     for axes, (words, (ages, z)) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
         axes.axhspan(-2, 2, color="#e8edf1")
-        axes.scatter(ages, z.mean(axis=1), color="#0072b2", s=18)
+        old = ages > OLD
+        axes.scatter(ages[~old], z[~old].mean(axis=1), facecolor="none", edgecolor="#7a8790", s=18)
+        axes.scatter(ages[old], z[old].mean(axis=1), color="#0072b2", s=18)
         axes.set_title(f"{words}: r = {stats.pearsonr(ages, z.mean(axis=1)).statistic:.2f}", fontsize=10, loc="left")
         axes.set_xlabel("age")
         axes.spines[["top", "right"]].set_visible(False)
