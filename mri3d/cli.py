@@ -417,7 +417,7 @@ def evaluate(maps: Path, truth: Path, output: Path, compare: tuple[Path, ...], o
 @click.option("--column", help="Column of the table with the groups.")
 @click.option(
     "--covariates", metavar="age,sex,tiv", callback=_names,
-    help="Columns to adjust for; tiv is the volume of the brain mask. [default: none, by Welch's t-test]",
+    help="Columns to adjust for; tiv is the size of the whole brain, measured. [default: none, by Welch's t-test]",
 )
 @click.option("--reference", metavar="NAME", help="Group to compare with. [default: control, hc, healthy ...]")
 @click.option("--bundle", help="Folder of the bundle that made OUT, if not a shipped one: it tells whom it has seen.")

@@ -25,7 +25,7 @@ REFERENCES = frozenset({"control", "controls", "hc", "healthy", "cn", "normal", 
 SEEN = "the bundle was"
 
 TIV = "tiv"
-"""The covariate that no table gives: the logarithm of the brain mask's volume."""
+"""The covariate that no table gives: the logarithm of the whole brain's size, by its alignment."""
 
 
 @dataclass(frozen=True, eq=False)

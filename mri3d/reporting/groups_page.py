@@ -70,8 +70,10 @@ def _explained(made: Mapping[str, Any]) -> str:
     adjusted = "The difference is adjusted for the covariates, the means are not. " if made["covariates"] else ""
     within = "that the covariates leave within the groups" if made["covariates"] else "within the groups"
     return (
-        f"{adjusted}g (Hedges) is the difference in standard deviations {within}; the volume's difference is of the "
-        "scan's own millilitres. p is two-sided; q is corrected for the number of regions (Benjamini and Hochberg)."
+        f"{adjusted}g (Hedges) is the difference in standard deviations {within}. p is two-sided; q is corrected for "
+        "the number of regions (Benjamini and Hochberg). The volume's difference is of millilitres once all heads have "
+        "the template's size; it is told beside and is not what is tested: of regions that no network outlines that "
+        "is their growth against their surroundings."
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,9 +173,67 @@ def refuse_adjusted(results: Results) -> None:
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    wanted = ("participant", "inputs", "score", "thresholds", "voxel_threshold", "anomalous_ml", "maps", "bundle")
-    missing = [name for name in (*wanted, "settings") if name not in made]
+    made = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(made, dict):
+        raise TypeError(f"{path.name} is no JSON object")
+    missing = [name for name in NEEDED if name not in made]
     if missing:
         raise KeyError(f"{path.name} without {', '.join(missing)}")
+    wrong = [name for name, fits in {**NEEDED, **OPTIONAL}.items() if name in made and not fits(made[name])]
+    if wrong:
+        raise ValueError(f"{path.name} with {', '.join(wrong)} that cannot be read")
     return made
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _may_be_number(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _are_inputs(value: Any) -> bool:
+    return bool(value) and isinstance(value, dict) and all(
+        isinstance(each, dict) and isinstance(each.get("path"), str) for each in value.values()
+    )
+
+
+def _are_thresholds(value: Any) -> bool:
+    # none where the bundle is not calibrated; else there is a span between them
+    return isinstance(value, dict) and len(value) != 1 and all(map(_is_number, value.values()))
+
+
+def _are_regions(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("name"), str)
+        and _is_number(each.get("volume_ml"))
+        and _may_be_number(each.get("z", "missing"))
+        for each in value
+    )
+
+
+def _is_affine(value: Any) -> bool:
+    rows = value if isinstance(value, list) and all(isinstance(row, list) for row in value) else []
+    whole = [len(row) for row in rows] == [4] * 4 and all(_is_number(cell) for row in rows for cell in row)
+    return whole and abs(float(np.linalg.det(np.array(rows)))) > 0
+
+
+Fits = Mapping[str, Callable[[Any], bool]]
+
+NEEDED: Fits = {
+    "participant": lambda value: isinstance(value, str),
+    "inputs": _are_inputs,
+    "score": _is_number,
+    "thresholds": _are_thresholds,
+    "voxel_threshold": _may_be_number,
+    "anomalous_ml": _may_be_number,
+    "maps": lambda value: isinstance(value, list),
+    "bundle": lambda value: isinstance(value, dict),
+    "settings": lambda value: isinstance(value, dict),
+}
+"""What a sidecar says at least, and what that looks like."""
+
+OPTIONAL: Fits = {"regions": _are_regions, "template_to_source": _is_affine}
+"""What it may say."""

@@ -83,10 +83,9 @@ class RegionMeasure:
             network = load_network(Parcellation(), weights)
         except BundleError as error:
             raise BundleError(weights, error.expected, error.found, f"Restore it, or {without}") from error
-        names = list(atlas.names.values())
-        missing = [name for name in DEEP if name not in CUT_OFF and names.count(name) != 1]
+        missing = {*DEEP} - {*CUT_OFF, *atlas.names.values()}
         if missing:
-            expected, found = f"each structure that {weights.name} measures, once", f"not so for {missing[0]}"
+            expected, found = f"every structure that {weights.name} measures", f"no {min(missing)}"
             raise UsageError(table_of(path), expected, found, f"Mend the names, or {without} ({weights.name})")
         return cls(atlas, network)
 

@@ -17,7 +17,7 @@ from mri3d.grid import Affine, Grid
 from mri3d.scoring.calibration import Calibration
 from mri3d.scoring.covariates import COVARIATES, Person, UnknownCovariateError, head_ml, person_of
 from mri3d.scoring.detection import RegionScore
-from mri3d.scoring.region_size import LEAST_ML, RegionMeasure, Size
+from mri3d.scoring.region_size import LEAST_ML, LEAST_VOXELS, RegionMeasure, Size
 from mri3d.scoring.region_statistics import Judged, Norm, RegionStatistics, region_hashes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded
@@ -126,7 +126,8 @@ class MeasureRegions(Stage):
         table: the columns of the input's ``participants.tsv``, by participant.
 
     Raises:
-        UsageError: no such covariate, nobody's is known, or the bundle's healthy people are not known by it.
+        UsageError: the atlas lies elsewhere, there is no such covariate, nobody's is known, or the bundle's healthy
+            people are not known by it.
     """
 
     name = "regions"
@@ -142,6 +143,9 @@ class MeasureRegions(Stage):
         self.regions, self.grid, self.calibration = regions, grid, calibration
         self.covariates, self.table = tuple(covariates), table or {}
         self._labels = regions.measure.atlas.on(grid)
+        if np.bincount(self._labels.ravel())[1:].max(initial=0) < LEAST_VOXELS:
+            expected = f"an atlas with regions of {LEAST_VOXELS} voxels of the model grid or more"
+            raise UsageError("atlas", expected, "none", "Give a label map that lies in MNI152 space")
         _check_table(self.covariates, self.table)
         statistics = regions.statistics
         self._plain = None if statistics is None else statistics.against()

@@ -11,6 +11,9 @@ from mri3d.errors import UsageError
 
 NAME = "participants.tsv"
 OLDEST = 125.0
+UNKNOWN = ("", "n/a", "na", "nan", "none", "-")
+"""What stands for a missing value: BIDS's n/a, and what spreadsheets and programs write in its place."""
+
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _OF_A_SUBJECT = re.compile(r"(sub|ses)-|anat$")
 
@@ -62,7 +65,9 @@ def sex_in(cell: str | None) -> str | None:
 
 
 def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
-    """Participant to the columns of ``participants.tsv``, ``n/a`` (BIDS) and empty cells being None.
+    """Participant to the columns of ``participants.tsv``; cells that say nothing (:data:`UNKNOWN`) are None.
+
+    A person whom the table names without ``sub-`` is found with it, too.
 
     Args:
         source: see :func:`table_of`.
@@ -71,16 +76,17 @@ def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
     if table is None:
         return {}
     with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", restval="", restkey="more"))
-    return {
+        reader = csv.DictReader(lines, delimiter="\t", restval="", restkey="more")
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        rows = list(reader)
+    people = {
         row["participant_id"].strip(): {
-            name.strip(): _known(cell)
-            for name, cell in row.items()
-            if name not in ("participant_id", "more")
+            name: _known(cell) for name, cell in row.items() if name not in ("participant_id", "more")
         }
         for row in rows
         if row.get("participant_id")
     }
+    return {f"sub-{person}": columns for person, columns in people.items() if not person.startswith("sub-")} | people
 
 
 def read_people(source: Path | str) -> frozenset[str] | None:
@@ -100,7 +106,7 @@ def read_people(source: Path | str) -> frozenset[str] | None:
 
 
 def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
-    """Participant to the other columns of a table that the user has named; ``n/a`` and empty cells are None.
+    """Participant to the other columns of a table that the user has named; cells that say nothing are None.
 
     Args:
         path: a BIDS ``participants.tsv``; one that ends in ``.csv`` has commas.
@@ -137,4 +143,4 @@ def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
 
 def _known(cell: str | None) -> str | None:
     stripped = (cell or "").strip()
-    return None if stripped.lower() in ("", "n/a") else stripped
+    return None if stripped.lower() in UNKNOWN else stripped

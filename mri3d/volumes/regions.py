@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ class Atlas:
 
         Raises:
             InputError: the map is no readable NIfTI volume.
-            UsageError: it holds other than whole numbers from 0, or the table is missing, is none, or lacks a name.
+            UsageError: it holds other than whole numbers from 0, or the table is missing, is none, lacks a name or has
+                one twice.
         """
         volume = read_volume(path)
         labels = np.asarray(np.round(volume.data), dtype=np.int32)
@@ -73,6 +75,10 @@ class Atlas:
         if missing:
             remedy = "Add the lines"
             raise UsageError(table_of(path), f"a name for every label of {path.name}", _none_for(missing), remedy)
+        twice = next((name for name, count in Counter(names[number] for number in used).items() if count > 1), None)
+        if twice is not None:
+            expected = f"a name of its own for every label of {path.name}"
+            raise UsageError(table_of(path), expected, f"{twice} more than once", "Mend the table")
         return cls(labels, volume.grid, {number: names[number] for number in used})
 
 

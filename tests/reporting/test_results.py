@@ -75,6 +75,28 @@ def test_a_sidecar_that_is_none_is_named(maps: Path):
         read_folder(maps)
 
 
+DAMAGED = {
+    "participant": None,
+    "inputs": {},
+    "score": "high",
+    "thresholds": {"mean+3std": 3.0},
+    "voxel_threshold": "3.3",
+    "maps": None,
+    "bundle": "brain_t1",
+    "settings": None,
+    "regions": [{"name": "Left Caudate", "volume_ml": 3.0, "z": "1,5"}],
+    "template_to_source": [[0.0] * 4] * 4,
+}
+
+
+@pytest.mark.parametrize(("key", "value"), DAMAGED.items(), ids=DAMAGED)
+def test_a_sidecar_with_something_else_in_it_is_named(maps: Path, key: str, value: object):
+    path = maps / "b" / "sub-02_T1w.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UsageError, match=f"b/sub-02_T1w: .*sub-02_T1w.json with {key} that cannot be read"):
+        read_folder(maps)
+
+
 def test_a_folder_in_which_all_failed_is_none(tmp_path: Path):
     root = write_maps(tmp_path, [])
     with pytest.raises(UsageError, match="at least one scored subject"):

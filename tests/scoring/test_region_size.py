@@ -109,12 +109,11 @@ def test_an_atlas_comes_with_the_network_beside_it(tmp_path: Path) -> None:
         RegionMeasure.load(path)
 
 
-@pytest.mark.parametrize("name", ["Left-Caudate", "Right Caudate"])
-def test_a_network_of_structures_that_the_atlas_does_not_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_network_of_structures_that_the_atlas_does_not_name_is_refused(tmp_path: Path) -> None:
     named = deep_atlas(GRID)
-    replace(named, names={**named.names, FIRST: name}).save(tmp_path / "own_dseg.nii.gz")
+    replace(named, names={**named.names, FIRST: "Left-Caudate"}).save(tmp_path / "own_dseg.nii.gz")
     save_network(by_intensity(), tmp_path / "own_dseg.pt")
-    with pytest.raises(UsageError, match=r"own_dseg\.tsv: expected each structure that own_dseg\.pt measures, once"):
+    with pytest.raises(UsageError, match=r"own_dseg\.tsv: expected every structure that own_dseg\.pt measures"):
         RegionMeasure.load(tmp_path / "own_dseg.nii.gz")
 
 

@@ -317,6 +317,12 @@ def test_covariates_of_which_nothing_is_known_are_refused_before_any_work() -> N
     MeasureRegions(known, GRID, None, ("tiv",), {})
 
 
+def test_an_atlas_that_lies_elsewhere_is_refused() -> None:
+    far = replace(atlas(), grid=Grid.centred((24, 24, 24), 4.0, (1000.0, 0.0, 0.0)))
+    with pytest.raises(UsageError, match=r"regions of 10 voxels .* Give a label map that lies in MNI152 space"):
+        MeasureRegions(Regions(RegionMeasure(far), None), GRID, None)
+
+
 def test_an_atlas_without_healthy_people_gives_volumes_alone() -> None:
     found, warnings, _ = measured(0.0, (), None, known=False)
     assert found.volume_ml > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mri3d.volumes.participants import age_in, fingerprint, read_ages, read_people, sex_in, table_of
+from mri3d.volumes.participants import age_in, fingerprint, read_ages, read_named_table, read_people, sex_in, table_of
 
 
 def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -34,6 +34,21 @@ def test_a_table_without_ages_knows_none(tmp_path: Path, text: str):
 def test_a_table_from_excel_is_read(tmp_path: Path, newline: str):
     text = newline.join(["participant_id\tage", "sub-01\t34", ""])
     assert read_ages(table(tmp_path, text, "utf-8-sig")) == {"sub-01": 34.0}
+
+
+def test_who_is_named_without_sub_is_found_with_it(tmp_path: Path):
+    text = "participant_id \t age\n01\t34\nsub-02\t50\nsub-01\t35\n03\t36\n"
+    assert read_ages(table(tmp_path, text)) == {"01": 34.0, "sub-01": 35.0, "sub-02": 50.0, "03": 36.0, "sub-03": 36.0}
+
+
+def test_what_programs_write_for_a_missing_value_is_missing(tmp_path: Path):
+    cells = ("n/a", "N/A", "NA", "nan", "NaN", "None", "-", " ", "")
+    path = tmp_path / "people.tsv"
+    lines = [f"sub-{i}\t{cell}\n" for i, cell in enumerate(cells)]
+    path.write_text("".join(["participant_id\tgroup\n", *lines, "a\tx\n"]))
+    found = read_named_table(path)
+    assert [found[f"sub-{i}"]["group"] for i in range(len(cells))] == [None] * len(cells)
+    assert found["a"]["group"] == "x"
 
 
 def test_an_age_that_is_no_number_of_years_is_unknown(tmp_path: Path):

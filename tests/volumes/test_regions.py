@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -48,6 +49,17 @@ def test_labels_without_names_are_refused(tmp_path: Path) -> None:
     table_of(path).write_text("index\tname\n3\tRight Half\n")
     with pytest.raises(UsageError, match=r"own_dseg.tsv: expected a name for every label .* found none for 7"):
         Atlas.load(path)
+
+
+def test_two_regions_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own_dseg.nii.gz"
+    replace(atlas(), names={3: "Caudate", 7: "Caudate"}).save(path)
+    with pytest.raises(UsageError, match=r"own_dseg.tsv: expected a name of its own .* found Caudate more than once"):
+        Atlas.load(path)
+    replace(atlas(), names={3: "A", 7: "B"}).save(path)
+    with table_of(path).open("a") as file:
+        file.write("8\tC\n9\tC\n")
+    assert set(Atlas.load(path).names) == {3, 7}, "names of numbers that label nothing do not count"
 
 
 @pytest.mark.parametrize(
