@@ -24,6 +24,9 @@ SMOOTHING = 1.5
 AROUND = 6
 """Voxels around the template's brain within which a mean is taken."""
 
+SHOWN = 1.2
+"""Mean from which on there is colour: far above what is usual, since noise of few people reaches 1."""
+
 USUAL = 0.8
 """Mean of the z-map of healthy people: that of the size of a normally distributed number."""
 
@@ -97,8 +100,7 @@ def draw_mean_maps(maps: Mapping[str, MeanMap], reference: str, path: Path) -> t
         The point that the planes go through, in mm of MNI152.
     """
     template = load_template()
-    index = _farthest(maps, reference)
-    place = template.grid.world(index)
+    x, y, z = (float(mm) for mm in template.grid.world(_farthest(maps, reference)))
     highest = max(float(np.percentile(of.values[of.inside], 99.9)) if of.inside.any() else 0.0 for of in maps.values())
     high = max(2.0, round(highest, 1))
     tiles = [
@@ -107,16 +109,16 @@ def draw_mean_maps(maps: Mapping[str, MeanMap], reference: str, path: Path) -> t
             template.image,
             template.grid,
             limits=(0.0, 1.0),
-            overlay=Overlay(found.values, 1.2, 1.2 + 0.4 * (high - 1.2), high, "mean z", False),
+            overlay=Overlay(found.values, SHOWN, SHOWN + 0.4 * (high - SHOWN), high, "mean z", False),
             scale="mean z",
         )
         for group, found in maps.items()
     ]
     words = (
         f"Mean of the absolute z of each voxel over the people of a group, on the MNI152 template. Healthy people have "
-        f"{USUAL:g} on average. The planes go through the place where a group departs most from {reference}."
+        f"{USUAL:g} on average; below {SHOWN:g} there is no colour. The planes go through the place where a group departs "
+        f"most from {reference}, at {x:.0f}, {y:.0f}, {z:.0f} mm, however little that is."
     )
-    x, y, z = (float(mm) for mm in place)
     draw_montage(Montage("Mean z-maps", words, tiles, 1, (x, y, z), row_inches=3.0), path)
     return x, y, z
 
