@@ -116,8 +116,8 @@ def draw_mean_maps(maps: Mapping[str, MeanMap], reference: str, path: Path) -> t
     ]
     words = (
         f"Mean of the absolute z of each voxel over the people of a group, on the MNI152 template. Healthy people have "
-        f"{USUAL:g} on average; below {SHOWN:g} there is no colour. The planes go through the place where a group departs "
-        f"most from {reference}, at {x:.0f}, {y:.0f}, {z:.0f} mm, however little that is."
+        f"{USUAL:g} on average; below {SHOWN:g} there is no colour. The planes go through the place where a group "
+        f"departs most from {reference}, at {x:.0f}, {y:.0f}, {z:.0f} mm, however little that is."
     )
     draw_montage(Montage("Mean z-maps", words, tiles, 1, (x, y, z), row_inches=3.0), path)
     return x, y, z
