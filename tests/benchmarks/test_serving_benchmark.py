@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.quick_bundle import SUBJECTS, make_quick_bundle
 from benchmarks.serving import draw_scans, measure
 
 
-def test_clients_get_their_own_answers_through_a_crash(tmp_path: Path):
-    draw_scans(tmp_path / "healthy", SUBJECTS, 0)
-    bundle = make_quick_bundle(tmp_path / "quick", tmp_path / "healthy")
+def test_clients_get_their_own_answers_through_a_crash(quick_bundle: Path, tmp_path: Path):
     scans = draw_scans(tmp_path / "scans", 8, 1000)
-    summary = measure(bundle, scans, clients=4, kill=True, root=tmp_path).summary()
+    summary = measure(quick_bundle, scans, clients=4, kill=True, root=tmp_path).summary()
     assert summary["jobs"] == {"done": 8}
     assert 4 <= summary["accepted_before_kill"] < 8
     assert 0 < summary["seconds_to_accept"]["p50"] <= summary["seconds_to_accept"]["p99"]

@@ -191,13 +191,13 @@ def test_a_name_that_leaves_no_room_for_an_ending_has_no_links(tmp_path: Path) -
     assert Page(tmp_path / "report.html").links == []
 
 
-def test_hundreds_of_subjects_stay_a_small_page(make_detection: Callable[..., Detection], tmp_path: Path) -> None:
-    rows = [row(make_detection, f"s{i:03}", 0.01 + i / 1e4, "normal") for i in range(300)]
+def test_a_hundred_subjects_stay_a_small_page(make_detection: Callable[..., Detection], tmp_path: Path) -> None:
+    rows = [row(make_detection, f"s{i:03}", 0.01 + i / 1e4, "normal") for i in range(100)]
     start = time.perf_counter()
     write_report(tmp_path, made(tmp_path, rows), {})
     assert time.perf_counter() - start < 30
-    assert (tmp_path / "report.html").stat().st_size < 300_000
-    assert len(list(tmp_path.glob("s*.html"))) == 300
+    assert (tmp_path / "report.html").stat().st_size < 100_000
+    assert len(list(tmp_path.glob("s*.html"))) == 100
 
 
 def test_the_report_is_made_again_from_what_stands_there(

@@ -169,7 +169,7 @@ def test_people_are_measured_once_each_and_known_by_their_table(tmp_path: Path) 
     assert sizes == sorted(sizes), "stored in no order that would tell who is who"
 
 
-def people(count: int = 6) -> list[dict[str, object]]:
+def people(count: int = 5) -> list[dict[str, object]]:
     """Brains of 0.55, the left caudate to :func:`tests.deep.by_intensity`, in fewer voxels the higher their number."""
     made = []
     for i in range(count):
