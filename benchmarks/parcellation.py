@@ -252,7 +252,7 @@ def train(scans: Sequence[Scan], steps: int, seed: int = 0) -> Parcellation:
         some = near[torch.randint(len(near), (VOXELS,), generator=chance)]
         loss = loss_of(logits[0].flatten(1).T[some].float(), labels.flatten()[some])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         _follow(mean, network, min(0.995, (step + 1) / (step + 10)))

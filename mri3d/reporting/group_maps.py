@@ -25,7 +25,7 @@ AROUND = 6
 """Voxels around the template's brain within which a mean is taken."""
 
 SHOWN = 1.2
-"""Mean from which on there is colour: far above what is usual, since noise of few people reaches 1."""
+"""Mean from which on there is colour, well above what is usual."""
 
 USUAL = 0.8
 """Mean of the z-map of healthy people: that of the size of a normally distributed number."""
