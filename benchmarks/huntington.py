@@ -26,6 +26,7 @@ import numpy.typing as npt
 from scipy import stats
 from tqdm import tqdm
 
+from benchmarks.region_atlas import label_maps
 from benchmarks.simulated_atrophy import STRIATUM, shrink_striatum
 from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
@@ -189,7 +190,7 @@ def run(
     norm, names, table = regions.statistics.against(covariates), regions.measure.atlas.names, read_table(healthy)
     people = json.loads((bundle / "models" / "split.json").read_text(encoding="utf-8"))[part][:limit]
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
-    known = {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
+    known = label_maps(healthy)
     output.mkdir(parents=True, exist_ok=True)
     detector = Detector.load(bundle, "cpu")
     judged: dict[float, list[dict[str, Judged]]] = {}

@@ -34,7 +34,7 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.region_atlas import GRID as MODEL_GRID
-from benchmarks.region_atlas import on_template, regions
+from benchmarks.region_atlas import label_maps, on_template, regions
 from mri3d.bundle import find_bundle
 from mri3d.detector import Detector
 from mri3d.models.parcellation import DEEP, Parcellation
@@ -295,8 +295,7 @@ def main() -> None:
     split = json.loads((find_bundle("brain_t1") / "models" / "split.json").read_text(encoding="utf-8"))
     people, checked = split["train"][:PEOPLE], split["validation"]
     subjects = {subject.participant: subject for subject in discover(words.healthy).subjects}
-    labels = words.healthy / "derivatives"
-    maps = {path.name.removesuffix("_dseg.nii.gz"): path for path in labels.rglob("*_dseg.nii.gz")}
+    maps = label_maps(words.healthy)
     known = {person: (subjects[person], maps[person]) for person in (*people, *checked)}
     # regions themselves are not measured, whatever the bundle's healthy people were measured by
     detector = Detector.load("brain_t1", "cpu", {"regions": None})

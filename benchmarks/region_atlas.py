@@ -121,9 +121,14 @@ def vote(votes: npt.NDArray[np.uint16], people: int) -> npt.NDArray[np.uint8]:
     return np.where(2 * votes[1:].sum(axis=0) > people, most, 0).astype(np.uint8)
 
 
+def label_maps(healthy: Path) -> dict[str, Path]:
+    """Participant to label map."""
+    return {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
+
+
 def aligned(healthy: Path, people: Collection[str]) -> Iterator[tuple[npt.NDArray[np.int32], Grid, Affine]]:
     """The labels of each scan, where they lie, and where the template lies in the scan."""
-    labels = {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
+    labels = label_maps(healthy)
     found = [subject for subject in discover(healthy).subjects if subject.participant in people]
     for subject in tqdm(found, unit="subject"):
         known = read_volume(labels[subject.participant])

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.region_atlas import label_maps
 from benchmarks.simulated_atrophy import shrink_striatum
 from mri3d.bundle import find_bundle
 from mri3d.volumes.atomic import atomic_write, write_json
@@ -49,7 +50,7 @@ def chosen(bundle: Path) -> list[str]:
 def make(healthy: Path, people: Sequence[str], output: Path, seed: int = 0) -> list[Line]:
     """Write the study; the lines of its table."""
     subjects = {subject.participant: subject for subject in discover(healthy).subjects}
-    labels = {path.name.removesuffix("_dseg.nii.gz"): path for path in (healthy / "derivatives").rglob("*_dseg.nii.gz")}
+    labels = label_maps(healthy)
     table, rng = read_table(healthy), np.random.default_rng(seed)
     ages = {person: float(table.get(person, {}).get("age") or 50) for person in people}
     lines = []
