@@ -40,6 +40,9 @@ PREPARATION = ("modalities", "grid", "bias_correction", "preprocessing")
 SEARCH = "search"
 """A recipe's section for `mri3d tune`; it is no part of the configs."""
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times as fast where PyYAML has been built with libyaml."""
+
 RECORD = "recipe.json"
 """What a bundle's configs were built from: the recipe's name and the overrides."""
 
@@ -98,7 +101,7 @@ def config_of(bundle: Path, workflow: str = "inference") -> dict[str, Any]:
     """
     path = bundle / "configs" / f"{workflow}.yaml"
     try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return dict(parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise BundleError(path, "the config of a bundle", f"{error!r}", "Restore the bundle") from error
 
@@ -289,6 +292,15 @@ def unknown_key(key: str, configs: Iterable[Mapping[str, Any]]) -> UsageError:
     return UsageError(f"--set {key}", "a key of the configuration", "none of that name", remedy)
 
 
+def parsed(text: str) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    return yaml.load(text, LOADER)
+
+
 def literal(path: Path | str) -> str:
     """A path as a config value: absolute, so that MONAI takes no leading ``$``, ``@`` or ``%`` for its own syntax."""
     return os.path.abspath(path)
@@ -303,7 +315,7 @@ def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
 
 
 def _read(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((configs_dir() / f"{name}.yaml").read_text(encoding="utf-8")))
+    return dict(parsed((configs_dir() / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:
@@ -313,7 +325,7 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--recipe {recipe}", known, "neither", "Mend the name")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"--recipe {recipe}", "a YAML file", reason, "Mend the file") from error

@@ -18,7 +18,7 @@ from mri3d import __version__
 from mri3d.commands.grouping import TIV, Grouping, Member, read_grouping, told_left_out, unscored
 from mri3d.errors import UsageError
 from mri3d.evaluation.design import Covariate, as_covariate, entangled, regressors
-from mri3d.evaluation.groups import FloatArray, Line, Measure, compare
+from mri3d.evaluation.groups import FloatArray, IntArray, Line, Measure, compare
 from mri3d.reporting.group_maps import MeanMap, draw_mean_maps, mean_map, write_mean_map
 from mri3d.reporting.groups_figure import draw_groups, most_different
 from mri3d.reporting.groups_page import write_groups_page
@@ -119,6 +119,7 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
     made = _made(asked, results, grouping, covariates, measures)
     told = {
         "groups": {group: [person.name for person in grouping.of(group)] for group in grouping.groups},
+        "composition": [_composition(grouping, group, covariates, numbers) for group in grouping.groups],
         "left_out": dict(grouping.left_out),
         "notes": notes,
         "lines": rows,
@@ -135,6 +136,14 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
     return Outcome(_in_words(rows, grouping, made), failures)
 
 
+def _composition(
+    grouping: Grouping, group: str, covariates: Sequence[Covariate], numbers: IntArray
+) -> dict[str, int | str]:
+    """Who is in a group, by the covariates."""
+    held = numbers == grouping.groups.index(group)
+    return {"group": group, "people": int(held.sum()), **{of.name: of.summary(held) for of in covariates}}
+
+
 def _refuse_older(results: Results) -> None:
     for result in results.scored:
         missing = [name for name in ("template_to_source", "brain_ml") if name not in result.sidecar]
@@ -146,6 +155,10 @@ def _refuse_older(results: Results) -> None:
 def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     """What a reader must know of who is compared, whole sentences."""
     notes = [f"{line}." for line in told_left_out(grouping.left_out)]
+    if grouping.absent:
+        few, more = ", ".join(grouping.absent[:3]), len(grouping.absent) - 3
+        few += f" and {more} more" if more > 0 else ""
+        notes.append(f"{len(grouping.absent)} in {grouping.table.name} have no scan in {results.root} ({few}).")
     past = [grouping.histories[person.name] for person in grouping.people]
     repeated = sum(len(each.visits) - 1 + len(each.repeated) for each in past)
     if repeated:
@@ -299,7 +312,8 @@ def _in_words(rows: Sequence[Mapping[str, Any]], grouping: Grouping, made: Mappi
         own = [row for row in rows if row["group"] == group]
         regions = [row for row in own if _is_region(row)]
         found = [row for row in most_different(regions) if row["q"] is not None and row["q"] < SIGNIFICANT]
-        told = f"{len(found)} of {len(regions)} regions at q < {SIGNIFICANT}"
+        tested = sum(row["q"] is not None for row in regions)
+        told = f"{len(found)} of {tested} regions at q < {SIGNIFICANT}" if tested else "no regions to compare"
         lines.append(f"{group} against {grouping.groups[0]}: {told}")
         lines += [f"  {_region_in_words(row)}" for row in found[:MOST_TOLD]]
         if len(found) > MOST_TOLD:

@@ -55,6 +55,7 @@ class Grouping:
         groups: names, the reference first.
         people: in the order of the groups.
         left_out: participant to the reason.
+        absent: those in the table of whom there is no scan.
         histories: the visits of everyone who was scored.
         table: where the groups are from.
         bundle: the folder of the bundle that made the maps.
@@ -63,6 +64,7 @@ class Grouping:
     groups: tuple[str, ...]
     people: tuple[Member, ...]
     left_out: Mapping[str, str]
+    absent: tuple[str, ...]
     histories: Mapping[str, History]
     table: Path
     bundle: Path
@@ -108,6 +110,7 @@ def read_grouping(
         expected = f"lines of people in {results.root}, such as {next(iter(first))}"
         raise UsageError(table, expected, f"others, such as {next(iter(known))}", "Write the names as they stand there")
     people, left_out = [], _failed(results, first)
+    absent = tuple(name for name in known if name not in first and name not in left_out)
     for name, result in first.items():
         own = known.get(name, {})
         cells = {each: _as_known(each, own.get(each)) for each in covariates if each != TIV}
@@ -124,7 +127,7 @@ def read_grouping(
     small = (person for person in people if person.group not in groups)
     left_out |= {person.name: f"the group {person.group} has fewer than {LEAST} people" for person in small}
     held = sorted((person for person in people if person.group in groups), key=lambda of: groups.index(of.group))
-    return Grouping(groups, tuple(held), left_out, past, table, root)
+    return Grouping(groups, tuple(held), left_out, absent, past, table, root)
 
 
 def _as_known(covariate: str, cell: str | None) -> str | None:

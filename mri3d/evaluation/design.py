@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mri3d.errors import UsageError
 from mri3d.evaluation.groups import LEAST, FloatArray, IntArray, rank
@@ -29,11 +31,24 @@ class Covariate:
         name: of its column.
         columns: (N, K) regressors with mean 0: the number itself, or for kinds one a kind but the first.
         words: what it was taken for.
+        values: (N,) the numbers, or the kinds' names.
     """
 
     name: str
     columns: FloatArray
     words: str
+    values: npt.NDArray[Any]
+
+    def summary(self, held: npt.NDArray[np.bool_]) -> str:
+        """What some of the people are like: mean, standard deviation and range, or how many are of which kind.
+
+        Args:
+            held: (N,) who is meant; at least two.
+        """
+        own = self.values[held]
+        if own.dtype.kind == "f":
+            return f"{own.mean():.3g} ± {own.std(ddof=1):.2g} ({own.min():.3g} to {own.max():.3g})"
+        return ", ".join(f"{kind} {count}" for kind, count in zip(*np.unique(own, return_counts=True), strict=True))
 
 
 def as_covariate(name: str, cells: Mapping[str, str]) -> Covariate:
@@ -59,11 +74,13 @@ def as_covariate(name: str, cells: Mapping[str, str]) -> Covariate:
         found = f"{kinds[0]} in all {len(cells)} people who are compared"
         raise UsageError(f"--covariates {name}", "a covariate that varies", found, "Leave it out")
     if numeric:
-        columns, words = np.array(values)[:, None], "linear"
+        told: npt.NDArray[Any] = np.array(values)
+        columns, words = told[:, None], "linear"
     else:
+        told = np.array(list(cells.values()))
         columns = np.array([[float(cell == kind) for kind in kinds[1:]] for cell in cells.values()])
         words = f"{', '.join(kinds[1:])} against {kinds[0]}"
-    return Covariate(name, columns - columns.mean(axis=0), words)
+    return Covariate(name, columns - columns.mean(axis=0), words, told)
 
 
 def entangled(covariates: Sequence[Covariate], groups: IntArray) -> list[str]:

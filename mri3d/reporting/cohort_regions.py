@@ -17,7 +17,7 @@ from mri3d.reporting.table import Row, Value, write_table
 from mri3d.scoring.detection import SIGNIFICANT, RegionScore
 from mri3d.volumes.participants import read_table
 
-MOST_NAMED = 60
+MOST_NAMED = 100
 """Subjects up to which the heat map names each."""
 
 FURTHEST = 5.0
@@ -78,7 +78,7 @@ def draw_heat_map(people: People, path: Path) -> None:
             value = region.z if judged else region.mean_z
             values[row, names.index(region.name)] = np.nan if value is None else value
             found[row, names.index(region.name)] = region.q is not None and region.q < SIGNIFICANT
-    height = min(2.9 + 0.2 * len(people), 14.0)
+    height = 2.9 + 0.2 * min(len(people), MOST_NAMED)
     picture = Figure(figsize=(3.2 + 0.21 * len(names), height), dpi=110, facecolor="white", layout="constrained")
     axes = picture.subplots()
     limits = (-FURTHEST, FURTHEST) if judged else (0.0, FURTHEST)
@@ -91,7 +91,8 @@ def draw_heat_map(people: People, path: Path) -> None:
     if len(people) <= MOST_NAMED:
         axes.set_yticks(range(len(people)), [key.rsplit("/", 1)[-1] for key in people], fontsize=8)
     else:
-        axes.set_ylabel(f"{len(people)} subjects")
+        axes.set_yticks([])
+        axes.set_ylabel(f"{len(people)} subjects, in the order of the table")
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
     words = "z (red larger)" if judged else "mean of the z-map"

@@ -41,7 +41,7 @@ def write_groups_page(path: Path, told: Mapping[str, Any], made: Mapping[str, An
 
     Args:
         path: where the page goes; ``groups.png`` and ``means.png``, where they stand beside it, are taken into it.
-        told: ``groups``, ``notes``, ``lines`` and ``files`` as in ``compare.json``.
+        told: ``groups``, ``composition``, ``notes``, ``lines`` and ``files`` as in ``compare.json``.
         made: how it was made, by name.
     """
     groups, reference = told["groups"], str(made["reference"])
@@ -50,6 +50,7 @@ def write_groups_page(path: Path, told: Mapping[str, Any], made: Mapping[str, An
     notes = "".join(f"<li>{escape(note)}</li>" for note in told["notes"])
     forest = path.parent / "groups.png"
     parts = [
+        _composition(told["composition"]),
         f"<ul>{notes}</ul>" if notes else "",
         figure(forest, "The regions that differ most.", _described(told["lines"])) if forest.is_file() else "",
         *(_section(group, reference, told["lines"]) for group in groups if group != reference),
@@ -60,6 +61,16 @@ def write_groups_page(path: Path, told: Mapping[str, Any], made: Mapping[str, An
     header = f"""<h1>Group comparison</h1><p class="lead">{escape(title)}</p>
 <p>{escape(_model(made))}</p><p class="soft">{escape(EXPLAINED[made["measure of regions"]] + _explained(made))}</p>"""
     write_document(path, f"Group comparison: {title}", header, "".join(parts), FIGURE_STYLE + OWN_STYLE)
+
+
+def _composition(groups: Sequence[Mapping[str, Any]]) -> str:
+    """Who is in the groups, by their covariates."""
+    if len(groups[0]) <= 2:
+        return ""
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in groups[0])
+    lines = ("".join(f"<td>{escape(str(value))}</td>" for value in group.values()) for group in groups)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<h2>Who is compared</h2>{scrolling_table('Who is compared', heads, body)}"
 
 
 def _model(made: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, float]
 COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "seconds")
+
+DRAW_SECONDS = 10.0
+"""The curve is drawn so often at most, and at the end: a small network's epoch takes less time than its drawing."""
 
 
 class History:
@@ -45,12 +49,14 @@ class History:
         self.patience = patience
         self.rows: list[Row] = []
         self._epoch_started = self._rate = 0.0
+        self._drawn = -math.inf
 
     def attach(self, engine: Workflow) -> None:
         """Follow a trainer; attach after the handler that validates."""
         engine.add_event_handler(Events.STARTED, self._restore)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._record)
+        engine.add_event_handler(Events.COMPLETED, self._draw)
 
     def _restore(self, engine: Workflow) -> None:
         self.rows = [row for row in read_history(self.folder) if row["epoch"] <= engine.state.epoch]
@@ -86,8 +92,14 @@ class History:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        self.draw(self.rows, self.folder / "curve.png")
+        if time.monotonic() - self._drawn > DRAW_SECONDS:
+            self._draw()
         self._stop_early(engine)
+
+    def _draw(self) -> None:
+        if self.rows:
+            self.draw(self.rows, self.folder / "curve.png")
+        self._drawn = time.monotonic()
 
 
 def read_history(folder: Path | str) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import re
@@ -65,7 +66,8 @@ def sex_in(cell: str | None) -> str | None:
 
 
 def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
-    """Participant to the columns of ``participants.tsv``; cells that say nothing (:data:`UNKNOWN`) are None.
+    """Participant to the columns of ``participants.tsv``; cells that say nothing (:data:`UNKNOWN`) are None, and so is
+    what several lines of a person say differently.
 
     A person whom the table names without ``sub-`` is found with it, too.
 
@@ -73,20 +75,14 @@ def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
         source: see :func:`table_of`.
     """
     table = table_of(source)
-    if table is None:
+    columns, rows = ([], []) if table is None else _lines(table)
+    if "participant_id" not in columns:
         return {}
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        reader = csv.DictReader(lines, delimiter="\t", restval="", restkey="more")
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        rows = list(reader)
-    people = {
-        row["participant_id"].strip(): {
-            name: _known(cell) for name, cell in row.items() if name not in ("participant_id", "more")
-        }
-        for row in rows
-        if row.get("participant_id")
-    }
-    return {f"sub-{person}": columns for person, columns in people.items() if not person.startswith("sub-")} | people
+    people: dict[str, dict[str, str | None]] = {}
+    for person, cells in rows:
+        own = people.setdefault(person, dict(cells))
+        own |= {name: None for name, cell in cells.items() if own[name] != cell}
+    return {f"sub-{person}": cells for person, cells in people.items() if not person.startswith("sub-")} | people
 
 
 def read_people(source: Path | str) -> frozenset[str] | None:
@@ -96,13 +92,8 @@ def read_people(source: Path | str) -> frozenset[str] | None:
         source: see :func:`table_of`.
     """
     table = table_of(source)
-    if table is None:
-        return None
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        rows = csv.DictReader(lines, delimiter="\t")
-        if "participant_id" not in (rows.fieldnames or ()):
-            return None
-        return frozenset(row["participant_id"] for row in rows if row["participant_id"])
+    columns, rows = ([], []) if table is None else _lines(table)
+    return frozenset(person for person, _ in rows) if "participant_id" in columns else None
 
 
 def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
@@ -118,27 +109,40 @@ def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise UsageError(path, "a table with a column participant_id (participants.tsv)", found, "Check the path")
-    delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        rows = csv.DictReader(lines, delimiter=delimiter, restval="", restkey="more")
-        columns = [name.strip() for name in rows.fieldnames or ()]
-        rows.fieldnames = columns
-        if "participant_id" not in columns:
-            remedy = f"Name the column so, and part columns by {'commas' if delimiter == ',' else 'tabs'}"
-            raise UsageError(path, "a column participant_id", ", ".join(columns) or "an empty file", remedy)
-        table: dict[str, dict[str, str | None]] = {}
-        for row in rows:
-            cells = {name: _known(row[name]) for name in columns}
-            person = cells.pop("participant_id")
-            if person is None:
-                continue
-            for name, cell in table.setdefault(person, cells).items():
-                if cells[name] != cell:
-                    found = f"{cell or 'n/a'} and {cells[name] or 'n/a'} as {name} of {person}"
-                    raise UsageError(path, "one line a person", found, "Leave one line a person, of the first visit")
+    columns, rows = _lines(path)
+    if "participant_id" not in columns:
+        remedy = f"Name the column so, and part columns by {'commas' if _delimiter(path) == ',' else 'tabs'}"
+        raise UsageError(path, "a column participant_id", ", ".join(columns) or "an empty file", remedy)
+    table: dict[str, dict[str, str | None]] = {}
+    for person, cells in rows:
+        for name, cell in table.setdefault(person, cells).items():
+            if cells[name] != cell:
+                found = f"{cell or 'n/a'} and {cells[name] or 'n/a'} as {name} of {person}"
+                raise UsageError(path, "one line a person", found, "Leave one line a person, of the first visit")
     if not table:
         raise UsageError(path, "a line a person", "none", "Check the table")
     return table
+
+
+def _lines(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str | None]]]]:
+    """Names of all columns, and of every line with a ``participant_id`` that and the other cells."""
+    with open(path, newline="", encoding=_encoding(path), errors="replace") as lines:
+        reader = csv.DictReader(lines, delimiter=_delimiter(path), restval="", restkey="more")
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = [{name: _known(row[name]) for name in columns} for row in reader]
+    named = ((row.pop("participant_id", None), row) for row in rows)
+    return columns, [(person, row) for person, row in named if person is not None]
+
+
+def _delimiter(path: Path) -> str:
+    return "," if path.suffix.lower() == ".csv" else "\t"
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or the UTF-16 that Excel calls Unicode text."""
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _known(cell: str | None) -> str | None:

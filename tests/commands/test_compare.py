@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,8 +166,27 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     # raw means stay, the difference is another
     assert plain["Brain Stem"]["mean"] == adjusted["Brain Stem"]["mean"]
     assert abs(float(adjusted["Brain Stem"]["difference"])) < 1 < abs(float(plain["Brain Stem"]["difference"]))
-    made = json.loads((tmp_path / "aged" / "compare.json").read_text(encoding="utf-8"))["made"]
-    assert "age (linear), sex (M against F), tiv (linear)" in made["model"]
+    told = json.loads((tmp_path / "aged" / "compare.json").read_text(encoding="utf-8"))
+    assert "age (linear), sex (M against F), tiv (linear)" in told["made"]["model"]
+    own = np.round([ages[name] for name in HD], 1)
+    control, patient = told["composition"]
+    assert patient["group"] == "HD" and patient["people"] == 5 and list(patient)[2:] == ["age", "sex", "tiv"]
+    assert patient["age"] == f"{own.mean():.3g} ± {own.std(ddof=1):.2g} ({own.min():.3g} to {own.max():.3g})"
+    assert control["sex"] == ", ".join(f"{kind} {count}" for kind, count in sexes(rows, HC).items())
+    assert patient["age"] in (tmp_path / "aged" / "report.html").read_text(encoding="utf-8")
+    assert "Who is compared" not in (tmp_path / "plain" / "report.html").read_text(encoding="utf-8")
+
+
+def sexes(rows: dict[str, dict[str, str]], people: Sequence[str]) -> Counter[str]:
+    return Counter(sorted(rows[name]["sex"][0].upper() for name in people))
+
+
+def test_whom_the_table_alone_knows_is_told_of(study: Path, tmp_path: Path, no_maps: None) -> None:
+    more = {f"sub-{number}": {**table()[HC[0]]} for number in range(90, 95)}
+    named = write_participants(tmp_path / "people.tsv", {**table(), **more})
+    said = run(study, tmp_path / "report", "--groups", named)
+    assert f"5 in people.tsv have no scan in {study / 'out'} (sub-90, sub-91, sub-92 and 2 more)." in said
+    assert "have no scan" not in run(study, tmp_path / "all")
 
 
 def test_whom_the_bundle_has_seen_is_left_out(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from mri3d.cli import main
 from mri3d.errors import UsageError
+from mri3d.resources import atlas_path
 from tests.brains import brain_on, write_brain
 from tests.command_line import mri3d
 from tests.shared import GRID, PEOPLE, PREPARATION, cache_of, words_for
@@ -22,7 +23,9 @@ SMALL = {
     "training.epochs": 1,
     "training.shares": {"train": 0.4, "validation": 0.1, "calibration": 0.5, "test": 0.0},
     **PREPARATION,
+    "bundle_atlas": None,
 }
+"""Regions take a second a subject."""
 OTHERS = ["sub-20", "sub-21", "sub-22", "sub-23", "sub-24", "sub-25"]
 
 
@@ -156,7 +159,8 @@ def test_out_of_fold_everyone_trains_and_everyone_is_scored_by_a_network_that_ha
     healthy: Path, words: list[str], tmp_path: Path
 ):
     root = tmp_path / "folds"
-    mri3d("train", healthy, "-o", root, *words, "--folds", 3)
+    regions = words_for({"bundle_atlas": str(atlas_path())})
+    mri3d("train", healthy, "-o", root, *words, *regions, "--folds", 3)
     split, controls = read(root, "split.json"), read(root, "controls.json")
     assert sorted(split["train"] + split["validation"]) == list(PEOPLE)
     assert sorted(split["calibration"]) == list(PEOPLE)

@@ -84,7 +84,7 @@ def test_training_goes_on_where_it_was_killed(bundle):
 
 
 def test_a_resumed_training_takes_the_very_steps_of_one_that_was_not_killed(bundle, healthy, tmp_path):
-    settings = [*SMALL, f"cache_dir={bundle.parent / 'cache'}"]
+    settings = [*SMALL, f"cache_dir={bundle.parent / 'cache'}", "bundle_atlas=null"]
     options = [word for pair in settings for word in ("--set", pair)]
     command = ["train", str(healthy), "-o", str(tmp_path / "whole"), "--seed", "1", "--device", "cpu", *options]
     assert CliRunner().invoke(main, command).exit_code == 1
@@ -170,7 +170,8 @@ def test_monai_trains_and_evaluates_from_any_directory(bundle, healthy, tmp_path
     assert not (bundle / "training" / "cache").exists()  # a shared bundle shows nobody's brain
     _monai(
         tmp_path, "run", "--config_file", configs / "train.yaml", "--dataset_dir", healthy,
-        "--training#epochs", 1, "--cache_dir", bundle.parent / "cache", "--device", "$torch.device('cpu')",
+        "--training#epochs", 1, "--cache_dir", bundle.parent / "cache", "--bundle_atlas", None,
+        "--device", "$torch.device('cpu')",
     )  # fmt: skip
     assert len(read_history(copy / "training")) == 1
     _monai(

@@ -9,7 +9,8 @@ import pytest
 from mri3d.training.history import COLUMNS, read_history
 
 
-def test_a_row_an_epoch_with_what_belongs_to_it(training):
+def test_a_row_an_epoch_with_what_belongs_to_it(training, monkeypatch):
+    monkeypatch.setattr("mri3d.training.history.DRAW_SECONDS", 0.0)
     parts = training()
     parts.run()
     rows = parts.history.rows
@@ -22,7 +23,13 @@ def test_a_row_an_epoch_with_what_belongs_to_it(training):
     assert rows[-1]["train_loss"] == pytest.approx(parts.trainer.state.metrics["train_loss"])
     assert rows[-1]["val_loss"] < rows[0]["val_loss"]
     assert all(0 < row["seconds"] < 10 for row in rows)
-    assert parts.drawn == [1, 2, 3, 4]
+    assert parts.drawn == [1, 2, 3, 4, 4]
+
+
+def test_the_curve_of_a_fast_training_is_drawn_first_and_last(training):
+    parts = training()
+    parts.run()
+    assert parts.drawn == [1, 4]
 
 
 def test_the_table_gives_the_rows_back(training):

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from mri3d.volumes.participants import age_in, fingerprint, read_ages, read_named_table, read_people, sex_in, table_of
+from mri3d.volumes.participants import (
+    age_in,
+    fingerprint,
+    read_ages,
+    read_named_table,
+    read_people,
+    read_table,
+    sex_in,
+    table_of,
+)
 
 
 def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -31,9 +40,19 @@ def test_a_table_without_ages_knows_none(tmp_path: Path, text: str):
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_a_table_from_excel_is_read(tmp_path: Path, newline: str):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_table_from_excel_is_read(tmp_path: Path, newline: str, encoding: str):
     text = newline.join(["participant_id\tage", "sub-01\t34", ""])
-    assert read_ages(table(tmp_path, text, "utf-8-sig")) == {"sub-01": 34.0}
+    assert read_ages(table(tmp_path, text, encoding)) == {"sub-01": 34.0}
+    assert read_people(tmp_path) == {"sub-01"}
+    assert read_named_table(tmp_path / "participants.tsv") == {"sub-01": {"age": "34"}}
+
+
+def test_what_two_lines_say_differently_is_not_known(tmp_path: Path):
+    text = "participant_id\tage\tsex\nsub-01\t34\tF\nsub-02\t50\tM\nsub-01\t36\tF\nsub-01\t34\tF\n"
+    assert read_table(table(tmp_path, text)) == {
+        "sub-01": {"age": None, "sex": "F"}, "sub-02": {"age": "50", "sex": "M"},
+    }  # fmt: skip
 
 
 def test_who_is_named_without_sub_is_found_with_it(tmp_path: Path):
