@@ -47,7 +47,10 @@ class Covariate:
         """
         own = self.values[held]
         if own.dtype.kind == "f":
-            return f"{own.mean():.3g} ± {own.std(ddof=1):.2g} ({own.min():.3g} to {own.max():.3g})"
+            spread = float(own.std(ddof=1))
+            digits = max(0, 2 - math.floor(math.log10(spread or 1.0)))
+            mean, low, high = (f"{value:.{digits}f}" for value in (own.mean(), own.min(), own.max()))
+            return f"{mean} ± {spread:.{digits}f} ({low} to {high})"
         return ", ".join(f"{kind} {count}" for kind, count in zip(*np.unique(own, return_counts=True), strict=True))
 
 

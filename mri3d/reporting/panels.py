@@ -212,4 +212,4 @@ def save_png(figure: Figure, path: Path) -> None:
         canvas.draw()
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])  # nothing is transparent
     with atomic_write(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=9)
+        Image.fromarray(pixels).save(temporary, format="PNG")

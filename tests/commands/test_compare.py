@@ -171,7 +171,9 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     own = np.round([ages[name] for name in HD], 1)
     control, patient = told["composition"]
     assert patient["group"] == "HD" and patient["people"] == 5 and list(patient)[2:] == ["age", "sex", "tiv"]
-    assert patient["age"] == f"{own.mean():.3g} ± {own.std(ddof=1):.2g} ({own.min():.3g} to {own.max():.3g})"
+    digits = 2 if own.std(ddof=1) < 10 else 1
+    mean, spread, low, high = (f"{value:.{digits}f}" for value in (own.mean(), own.std(ddof=1), own.min(), own.max()))
+    assert patient["age"] == f"{mean} ± {spread} ({low} to {high})"
     assert control["sex"] == ", ".join(f"{kind} {count}" for kind, count in sexes(rows, HC).items())
     assert patient["age"] in (tmp_path / "aged" / "report.html").read_text(encoding="utf-8")
     assert "Who is compared" not in (tmp_path / "plain" / "report.html").read_text(encoding="utf-8")

@@ -108,13 +108,16 @@ def test_the_page_explains_and_says_what_is_made_up(looked: Path):
     assert "no layers" not in text and "Traceback" not in text
 
 
-def test_an_abnormal_volume_of_ones_own_stands_beside_it(vae: Path, healthy: Path, tmp_path: Path):
+def test_an_abnormal_volume_of_ones_own_stands_beside_it(
+    trained: Callable[[str], Path], healthy: Path, tmp_path: Path
+):
+    bundle = trained("atlas")  # without layers, whose pictures take their time
     other, data = tmp_path / "sub-99_T1w.nii.gz", brain_on(GRID, 99, lesion=True)
     write_nifti(other, GRID, data, dtype=np.int16)
     write_nifti(tmp_path / "sub-99_T1w_brainmask.nii.gz", GRID, (data > 0).astype(np.uint8), dtype=np.uint8)
-    run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", vae, "--abnormal", other)
+    run(healthy / "sub-03_T1w.nii.gz", "-o", tmp_path / "out", "--bundle", bundle, "--abnormal", other)
     told = numbers_of(tmp_path / "out")
-    detection = Detector.load(vae, "cpu").detect(other)
+    detection = Detector.load(bundle, "cpu").detect(other)
     assert [scan["name"] for scan in told["scans"]] == ["given", "abnormal"]
     assert told["scans"][1]["score"] == pytest.approx(detection.score.value)
     assert told["scans"][1]["z_inside"] is None
@@ -159,17 +162,20 @@ def test_a_detector_without_layers_says_so(healthy: Path, trained: Callable[[str
     assert "no layers to look into" in text and "mean and standard deviation of healthy brains" in text
 
 
-def test_what_stands_there_is_kept_unless_told_otherwise(looked: Path, vae: Path, healthy: Path, tmp_path: Path):
-    words = (healthy / "sub-03_T1w.nii.gz", "--bundle", vae)
-    assert "Use --overwrite" in run(*words, "-o", looked, exit_code=2)
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
+def test_what_stands_there_is_kept_unless_told_otherwise(
+    trained: Callable[[str], Path], healthy: Path, tmp_path: Path
+):
+    words, out, others = (healthy / "sub-03_T1w.nii.gz", "--bundle", trained("atlas")), tmp_path / "a", tmp_path / "b"
+    run(*words, "-o", out)
+    assert "Use --overwrite" in run(*words, "-o", out, exit_code=2)
+    (others / "figures").mkdir(parents=True)
+    (others / "figures" / "mine.png").write_bytes(b"mine")
     for more in ((), ("--overwrite",)):
-        assert "of another origin" in run(*words, "-o", tmp_path, *more, exit_code=2)
-    assert (tmp_path / "figures" / "mine.png").read_bytes() == b"mine"
-    (looked / "figures" / "level99_old.png").write_bytes(b"of an earlier inspection")
-    run(*words, "-o", looked, "--overwrite")
-    check_pictures(looked)
+        assert "of another origin" in run(*words, "-o", others, *more, exit_code=2)
+    assert (others / "figures" / "mine.png").read_bytes() == b"mine"
+    (out / "figures" / "level99_old.png").write_bytes(b"of an earlier inspection")
+    run(*words, "-o", out, "--overwrite")
+    check_pictures(out)
 
 
 def test_a_bad_volume_is_named(vae: Path, tmp_path: Path):
