@@ -304,7 +304,7 @@ def test_only_subjects_of_both_folders_are_compared(study, tmp_path):
 # From volumes
 
 
-def test_from_volumes_to_metrics(tmp_path):
+def test_from_volumes_to_metrics(tmp_path, without_regions):
     grid = head_grid("LAS", (2.0, 2.0, 2.0), 7.0, FOV, CENTRE)
     for name, lesion in (("sub-01", False), ("sub-02", True)):
         image = tmp_path / "in" / name / "anat" / f"{name}_T1w.nii.gz"
@@ -313,7 +313,8 @@ def test_from_volumes_to_metrics(tmp_path):
     masks = tmp_path / "derivatives" / "lesions"
     write_nifti(masks / "sub-02/anat/sub-02_T1w_label-lesion_mask.nii.gz", grid, truth, dtype=np.uint8)
     write_nifti(masks / "sub-01/anat/sub-01_T1w_label-lesion_mask.nii.gz", grid, 0 * truth, dtype=np.uint8)
-    made = CliRunner().invoke(main, ["detect", str(tmp_path / "in"), "-o", str(tmp_path / "maps"), "--device", "cpu"])
+    words = ["detect", str(tmp_path / "in"), "-o", str(tmp_path / "maps"), "--bundle", str(without_regions)]
+    made = CliRunner().invoke(main, [*words, "--device", "cpu"])
     assert made.exit_code == 0, made.output
     metrics, rows, result = evaluated(tmp_path / "maps", "--truth", tmp_path / "derivatives", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
