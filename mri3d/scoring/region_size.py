@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,10 +103,11 @@ class RegionMeasure:
         sizes = size_of(log_jacobian(image, grid), self.atlas.on(grid), grid)
         if self.network is None:
             return sizes
-        volumes = volumes_of(self.network, image, grid, self._around())
+        volumes = volumes_of(self.network, image, grid, self._around)
         deep = {name: Size(ml, float(np.log(ml))) for name, ml in volumes.items()}
         return {n: deep.get(self.atlas.names[n], size) for n, size in sizes.items()}
 
+    @cached_property
     def _around(self) -> BoolArray:
         """The voxels of the box around the atlas's structures."""
         numbers = [number for number, name in self.atlas.names.items() if name in DEEP]
