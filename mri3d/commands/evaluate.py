@@ -11,7 +11,7 @@ import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,7 +168,7 @@ def _measure(result: Result, results: Results, truth: Truth) -> Scan:
 
 def _truths_of(results: Results, source: Path | None) -> Truths:
     """What is known of the subjects, those that could not be scored included; who and what is left out is said."""
-    failed = [Who(key, participant_of(Path(key)) or PurePosixPath(key).name) for key in results.failed]
+    failed = [Who(key, participant_of(Path(key))) for key in results.failed]
     people = [*(result.who for result in results.scored), *failed]
     if source is None:
         return Truths({who.key: Truth(abnormal=False) for who in people}, {})

@@ -157,8 +157,7 @@ def visits_of(results: Results) -> dict[str, History]:
 
 def unscored(results: Results) -> list[tuple[Visit, str]]:
     """The scans that could not be scored, and why."""
-    names = ((key, participant_of(Path(key)) or PurePosixPath(key).name) for key in results.failed)
-    return [(visit_of(key, name, Path(key)), results.failed[key]) for key, name in names]
+    return [(visit_of(key, participant_of(Path(key)), Path(key)), why) for key, why in results.failed.items()]
 
 
 def bundle_of(results: Results, named: str | None) -> Path:

@@ -26,7 +26,7 @@ from mri3d.synthesis.tissue import OUTSIDE, Nomenclature, Tissue, recognise
 from mri3d.transforms.resampling import crop_to
 from mri3d.volumes.atomic import atomic_write, write_json, write_text
 from mri3d.volumes.discovery import discover
-from mri3d.volumes.naming import ImageName, is_nifti, participant_of
+from mri3d.volumes.naming import ImageName, is_nifti, labelled_participant
 from mri3d.volumes.nifti import read_volume, write_image
 from mri3d.volumes.participants import read_ages
 
@@ -158,7 +158,7 @@ def find_people(source: Path, plan: Plan) -> list[Person]:
         Person(f"{PREFIX}{visit.removeprefix('sub-').replace('_ses-', 'ses')}", labels[visit], {"T1w": image}, age)
         for visit, image in images.items()
         if visit in labels
-        for age in [ages.get(participant_of(image) or "")]
+        for age in [ages.get(labelled_participant(image) or "")]
     ]
     if not people:
         expected = f"scans of the people whose label maps lie in {source}"
@@ -175,7 +175,7 @@ def _by_visit(files: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files:
         name = ImageName.of(path)
-        visit = name.session if name.session.startswith("sub-") else participant_of(path)
+        visit = name.session if name.session.startswith("sub-") else labelled_participant(path)
         if visit is not None and found.setdefault(visit, path) != path:
             expected = f"one file for {visit}"
             raise UsageError(path, expected, f"{found[visit].name} too", "Leave one of them out")

@@ -172,7 +172,7 @@ def _subject(images: Mapping[str, Path], folder: PurePosixPath, several: bool) -
     # T1w.nii.gz in a folder of its own: the folder tells who it is.
     nameless = path.absolute().parent.name if not reference.entities else reference.stem
     name = (shared_entities(map(ImageName.of, images.values())) or nameless) if several else reference.stem
-    return Subject(name, participant_of(path) or (name if reference.entities else nameless), folder, images)
+    return Subject(name, participant_of(path), folder, images)
 
 
 def _with_masks(subjects: Sequence[Subject], mask: Path | None) -> list[Subject]:

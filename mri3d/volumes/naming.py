@@ -88,13 +88,18 @@ def unfit(path: Path) -> str | None:
     return "a map that mri3d wrote" if _OUTPUTS.search(stem) else None
 
 
-def participant_of(path: Path) -> str | None:
-    """Whom an image shows, from ``sub-XX`` in its name or a folder above it, or from a BraTS number."""
+def labelled_participant(path: Path) -> str | None:
+    """Whom an image shows, from ``sub-XX`` in its name or a folder above it, or from a BraTS number; else None."""
     entities = ImageName.of(path).entities
     named = _SUB.match(entities) or _BRATS.match(entities)
     if named:
         return named[1]
     return next((part for part in reversed(path.absolute().parent.parts) if _SUB.fullmatch(part)), None)
+
+
+def participant_of(path: Path) -> str:
+    """The same, else the name without its modality, or the folder of an image that is called ``T1w.nii.gz``."""
+    return labelled_participant(path) or ImageName.of(path).entities or path.absolute().parent.name
 
 
 def shared_entities(names: Iterable[ImageName]) -> str:

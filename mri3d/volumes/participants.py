@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from mri3d.errors import UsageError
+from mri3d.volumes.tables import Table, delimiter_of
 
-NAME = "participants.tsv"
+NAME, KEY = "participants.tsv", "participant_id"
 OLDEST = 125.0
-UNKNOWN = ("", "n/a", "na", "nan", "none", "-")
-"""What stands for a missing value: BIDS's n/a, and what spreadsheets and programs write in its place."""
-
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
+Columns = TypeVar("Columns")
+
 _OF_A_SUBJECT = re.compile(r"(sub|ses)-|anat$")
 
 
@@ -66,23 +67,23 @@ def sex_in(cell: str | None) -> str | None:
 
 
 def read_table(source: Path | str) -> dict[str, dict[str, str | None]]:
-    """Participant to the columns of ``participants.tsv``; cells that say nothing (:data:`UNKNOWN`) are None, and so is
-    what several lines of a person say differently.
+    """Participant to the columns of ``participants.tsv``; see :func:`with_prefix` for their names.
 
-    A person whom the table names without ``sub-`` is found with it, too.
+    Cells that say nothing (:data:`mri3d.volumes.tables.UNKNOWN`) are None, and so is what several lines of a person, or
+    several columns of a name, say differently.
 
     Args:
         source: see :func:`table_of`.
+
+    Raises:
+        UsageError: the file cannot be taken apart.
     """
-    table = table_of(source)
-    columns, rows = ([], []) if table is None else _lines(table)
-    if "participant_id" not in columns:
-        return {}
+    table = _people_in(source)
     people: dict[str, dict[str, str | None]] = {}
-    for person, cells in rows:
-        own = people.setdefault(person, dict(cells))
-        own |= {name: None for name, cell in cells.items() if own[name] != cell}
-    return {f"sub-{person}": cells for person, cells in people.items() if not person.startswith("sub-")} | people
+    for person, name, cell in () if table is None else table.cells_of(KEY):
+        own = people.setdefault(person, {})
+        own[name] = cell if own.get(name, cell) == cell else None
+    return with_prefix(people)
 
 
 def read_people(source: Path | str) -> frozenset[str] | None:
@@ -90,10 +91,12 @@ def read_people(source: Path | str) -> frozenset[str] | None:
 
     Args:
         source: see :func:`table_of`.
+
+    Raises:
+        UsageError: the file cannot be taken apart.
     """
-    table = table_of(source)
-    columns, rows = ([], []) if table is None else _lines(table)
-    return frozenset(person for person, _ in rows) if "participant_id" in columns else None
+    table = _people_in(source)
+    return None if table is None else frozenset(table.column(KEY))
 
 
 def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
@@ -103,48 +106,40 @@ def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
         path: a BIDS ``participants.tsv``; one that ends in ``.csv`` has commas.
 
     Raises:
-        UsageError: no such file, no column ``participant_id``, no people, or lines of a person that contradict each
-            other.
+        UsageError: no such file, no column ``participant_id``, two columns of a name, no people, or lines of a person
+            that contradict each other.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise UsageError(path, "a table with a column participant_id (participants.tsv)", found, "Check the path")
-    columns, rows = _lines(path)
-    if "participant_id" not in columns:
-        remedy = f"Name the column so, and part columns by {'commas' if _delimiter(path) == ',' else 'tabs'}"
-        raise UsageError(path, "a column participant_id", ", ".join(columns) or "an empty file", remedy)
-    table: dict[str, dict[str, str | None]] = {}
-    for person, cells in rows:
-        for name, cell in table.setdefault(person, cells).items():
-            if cells[name] != cell:
-                found = f"{cell or 'n/a'} and {cells[name] or 'n/a'} as {name} of {person}"
-                raise UsageError(path, "one line a person", found, "Leave one line a person, of the first visit")
-    if not table:
+    table = Table.read(path)
+    if KEY not in table.columns:
+        remedy = f"Name the column so, and part columns by {'commas' if delimiter_of(path) == ',' else 'tabs'}"
+        raise UsageError(path, "a column participant_id", ", ".join(table.columns) or "an empty file", remedy)
+    twice = [name for name, count in Counter(table.columns).items() if count > 1 and name]
+    if twice:
+        raise UsageError(path, "columns of different names", f"{twice[0]} more than once", "Rename or remove one")
+    people: dict[str, dict[str, str | None]] = {}
+    for person, name, cell in table.cells_of(KEY):
+        known = people.setdefault(person, {}).setdefault(name, cell)
+        if known != cell:
+            found = f"{known or 'n/a'} and {cell or 'n/a'} as {name} of {person}"
+            raise UsageError(path, "one line a person", found, "Leave one line a person, of the first visit")
+    everyone = table.column(KEY)
+    if not everyone:
         raise UsageError(path, "a line a person", "none", "Check the table")
-    return table
+    return {person: people.get(person, {}) for person in everyone}
 
 
-def _lines(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str | None]]]]:
-    """Names of all columns, and of every line with a ``participant_id`` that and the other cells."""
-    with open(path, newline="", encoding=_encoding(path), errors="replace") as lines:
-        reader = csv.DictReader(lines, delimiter=_delimiter(path), restval="", restkey="more")
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        rows = [{name: _known(row[name]) for name in columns} for row in reader]
-    named = ((row.pop("participant_id", None), row) for row in rows)
-    return columns, [(person, row) for person, row in named if person is not None]
+def _people_in(source: Path | str) -> Table | None:
+    """The ``participants.tsv`` of an input; None where there is none that names people."""
+    path = table_of(source)
+    table = None if path is None else Table.read(path)
+    return None if table is None or KEY not in table.columns else table
 
 
-def _delimiter(path: Path) -> str:
-    return "," if path.suffix.lower() == ".csv" else "\t"
-
-
-def _encoding(path: Path) -> str:
-    """UTF-8, or the UTF-16 that Excel calls Unicode text."""
-    with open(path, "rb") as file:
-        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-
-
-def _known(cell: str | None) -> str | None:
-    stripped = (cell or "").strip()
-    return None if stripped.lower() in UNKNOWN else stripped
+def with_prefix(people: Mapping[str, Columns]) -> dict[str, Columns]:
+    """The same, and whom the table names without ``sub-`` is found with it, too."""
+    return {f"sub-{person}": columns for person, columns in people.items() if not person.startswith("sub-")} | {
+        **people
+    }

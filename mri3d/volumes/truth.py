@@ -14,7 +14,7 @@ import numpy as np
 
 from mri3d.errors import InputError, Mri3dError, UsageError
 from mri3d.grid import Grid
-from mri3d.volumes.naming import ImageName, is_nifti, participant_of, unfit
+from mri3d.volumes.naming import ImageName, is_nifti, unfit
 from mri3d.volumes.nifti import read_volume
 from mri3d.volumes.volume import BoolArray
 
@@ -147,13 +147,11 @@ class _Named:
         image: the image it is of; nameless where the name says no more than ``lesion_mask``.
         declared: whether its name says that it is a mask.
         folder: its folder below the root.
-        participant: from its name or a folder above it.
     """
 
     image: ImageName
     declared: bool
     folder: PurePosixPath
-    participant: str | None
 
 
 Rank = tuple[bool, bool, int, int]
@@ -197,7 +195,7 @@ def _named(path: Path, root: Path) -> _Named:
     stem = ImageName.of(path).stem
     core = "" if _ONLY_MASK.fullmatch(stem) else _MASK_ENDING.sub("", stem)
     folder = PurePosixPath(path.parent.relative_to(root).as_posix())
-    return _Named(ImageName.of(Path(core)), core != stem, folder, participant_of(path))
+    return _Named(ImageName.of(Path(core)), core != stem, folder)
 
 
 def _best(ranked: Iterable[tuple[Path, Rank | None]]) -> tuple[Rank, list[Path]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mri3d.errors import UsageError
 from mri3d.volumes.naming import ImageName
+from mri3d.volumes.tables import Table
 
 DAYS_A_YEAR = 365.25
 
@@ -117,11 +118,10 @@ def _date_of(scan: Path, session: str) -> datetime.datetime | None:
     return None
 
 
-def _rows(table: Path) -> list[Mapping[str, str]]:
+def _rows(table: Path) -> list[dict[str, str | None]]:
     try:
-        with open(table, newline="", encoding="utf-8-sig", errors="replace") as lines:
-            return list(csv.DictReader(lines, delimiter="\t"))
-    except OSError:
+        return Table.read(table).rows
+    except (OSError, UsageError):
         return []
 
 

@@ -108,7 +108,7 @@ def test_any_other_name_is_one_t1w(tmp_path: Path, name: str) -> None:
     (subject,) = discover(tree(tmp_path, name)).subjects
     stem = name[: name.lower().index(".nii")]
     assert (subject.name, subject.key) == (stem, stem)
-    assert subject.participant == ("sub-01" if name.startswith("sub") else stem)
+    assert subject.participant == ("sub-01" if name.startswith("sub") else stem.removesuffix("-T1"))
     assert dict(subject.images) == {"T1w": tmp_path / name} and subject.mask is None
 
 
@@ -207,6 +207,13 @@ def test_participants(tmp_path: Path) -> None:
         "sub-11-T1": "sub-11",
     }
     assert discover(tmp_path / "sub-07" / "ses-1" / "brain.nii").subjects[0].participant == "sub-07"
+
+
+def test_whom_a_name_without_sub_tells_is_the_same_alone_and_with_other_modalities(tmp_path: Path) -> None:
+    """As dcm2niix -f %i_T1w names scans; a table of people has the number alone."""
+    tree(tmp_path, "HD001_T1w.nii.gz", "HD001_FLAIR.nii.gz", "HD002_T1w.nii.gz")
+    for modalities in (("T1w",), THREE):
+        assert [subject.participant for subject in discover(tmp_path, modalities).subjects] == ["HD001", "HD002"]
 
 
 def test_relative_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

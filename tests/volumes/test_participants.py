@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mri3d.errors import UsageError
 from mri3d.volumes.participants import (
     age_in,
     fingerprint,
@@ -40,7 +41,7 @@ def test_a_table_without_ages_knows_none(tmp_path: Path, text: str):
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
 def test_a_table_from_excel_is_read(tmp_path: Path, newline: str, encoding: str):
     text = newline.join(["participant_id\tage", "sub-01\t34", ""])
     assert read_ages(table(tmp_path, text, encoding)) == {"sub-01": 34.0}
@@ -82,9 +83,37 @@ def test_where_there_is_no_table_no_age_is_known(tmp_path: Path):
     assert read_ages(tmp_path / "list.csv") == {}
 
 
-def test_another_encoding_costs_no_age(tmp_path: Path):
-    text = "participant_id\tsite\tage\nsub-01\tZürich\t34\nsub-02\tGenève\t50\n"
+def test_another_encoding_costs_no_age_and_makes_no_words_alike(tmp_path: Path):
+    text = "participant_id\tsite\tage\nsub-01\tGö\t34\nsub-02\tGä\t50\n"
     assert read_ages(table(tmp_path, text, "latin-1")) == {"sub-01": 34.0, "sub-02": 50.0}
+    assert [own["site"] for own in read_named_table(tmp_path / "participants.tsv").values()] == ["Gö", "Gä"]
+
+
+def test_a_quote_that_is_not_closed_swallows_nobody(tmp_path: Path):
+    text = 'participant_id\tnotes\tage\nsub-01\t"shaky\t34\nsub-02\tn/a\t50\nsub-03\tshaky"\t20\n'
+    assert read_ages(table(tmp_path, text)) == {"sub-01": 34.0, "sub-02": 50.0, "sub-03": 20.0}
+    assert len(read_named_table(tmp_path / "participants.tsv")) == 3
+
+
+def test_quotes_around_every_word_as_of_r_are_no_part_of_it(tmp_path: Path):
+    text = '"participant_id"\t"sex"\t"age"\n"sub-01"\t"F"\t34\n'
+    assert read_table(table(tmp_path, text)) == {"sub-01": {"sex": "F", "age": "34"}}
+    (tmp_path / "people.csv").write_text('"participant_id","notes"\n"sub-01","tired, moved"\n')
+    assert read_named_table(tmp_path / "people.csv") == {"sub-01": {"notes": "tired, moved"}}
+
+
+def test_a_table_that_cannot_be_taken_apart_is_refused_by_its_name(tmp_path: Path):
+    path = tmp_path / "people.csv"
+    path.write_text('participant_id,notes\nsub-01,"' + 3000 * ("x" * 99 + "\n"))
+    with pytest.raises(UsageError, match=r"people\.csv: expected a table, found .*Look for a quote"):
+        read_named_table(path)
+
+
+def test_of_two_columns_of_a_name_neither_is_taken_for_the_other(tmp_path: Path):
+    text = "participant_id\tage\tsex\tage\nsub-01\t34\tF\t1\nsub-02\t50\tM\t50\n"
+    assert read_ages(table(tmp_path, text)) == {"sub-02": 50.0}
+    with pytest.raises(UsageError, match="age more than once"):
+        read_named_table(tmp_path / "participants.tsv")
 
 
 def test_everyone_in_the_table_is_known_whatever_else_it_says(tmp_path):
