@@ -17,8 +17,8 @@ from tqdm import tqdm
 from mri3d import __version__
 from mri3d.commands.grouping import TIV, Grouping, Member, read_grouping, told_left_out, unscored
 from mri3d.errors import UsageError
-from mri3d.evaluation.design import Covariate, as_covariate, entangled, regressors
-from mri3d.evaluation.groups import FloatArray, IntArray, Line, Measure, compare
+from mri3d.evaluation.design import Covariate, as_covariate, described, entangled, one_sided, regressors
+from mri3d.evaluation.groups import LEAST, FloatArray, Line, Measure, compare
 from mri3d.reporting.group_maps import MeanMap, draw_mean_maps, mean_map, write_mean_map
 from mri3d.reporting.groups_figure import draw_groups, most_different
 from mri3d.reporting.groups_page import write_groups_page
@@ -27,16 +27,20 @@ from mri3d.reporting.ownership import PageFolder, recorded_files, writable
 from mri3d.reporting.results import Results, read_folder, refuse_adjusted
 from mri3d.reporting.table import write_table
 from mri3d.scoring.detection import SIGNIFICANT
+from mri3d.scoring.regions import head_of
 from mri3d.volumes.atomic import write_json
 
 logger = logging.getLogger(__name__)
 
 JSON, GROUPS, CHANGES, FOREST, MEANS = "compare.json", "groups.csv", "changes.csv", "groups.png", "means.png"
 COLUMNS = (
-    "region", "measure", "group", "reference", "n", "n_reference", "mean", "mean_reference", "difference",
-    "volume_percent", "g", "g_low", "g_high", "p", "q",
+    "region", "measure", "group", "reference", "n", "n_reference", "mean", "sd", "mean_reference", "sd_reference",
+    "difference", "difference_low", "difference_high", "volume_percent", "g", "g_low", "g_high", "p", "q",
 )  # fmt: skip
 Z, LOG_VOLUME = "z", "log ml"
+HEAD = "head, ml"
+"""The whole brain's size as ``tiv`` has it, but for the logarithm."""
+
 SCORE, ANOMALOUS = "Subject score", "Anomalous ml"
 MOST_TOLD = 10
 """Regions on the standard output."""
@@ -109,21 +113,27 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
         f"The groups differ so much in {name} that what it does can hardly be parted from them: intervals are wide."
         for name in entangled(covariates, numbers)
     ]
-    for note in notes:
-        logger.warning("%s", note)
+    notes += [
+        f"There is one and the same {each}: what it does is known from the others alone."
+        for each in one_sided(covariates, numbers, grouping.groups)
+    ]
     measures = _measures(results, grouping.people)
     rows = [_row(line, grouping.groups) for line in compare(measures, numbers, adjusted)]
     files = {group: f"group-{word}_zscore.nii.gz" for group, word in plain_words(grouping.groups).items()}
     folder.refuse_foreign(files.values())
     maps, failures = _mean_maps(grouping)
+    notes += _notes_of_maps(maps, grouping, failures)
+    for note in notes:
+        logger.warning("%s", note)
     made = _made(asked, results, grouping, covariates, measures)
     told = {
         "groups": {group: [person.name for person in grouping.of(group)] for group in grouping.groups},
-        "composition": [_composition(grouping, group, covariates, numbers) for group in grouping.groups],
+        "composition": _composition(grouping),
         "left_out": dict(grouping.left_out),
         "notes": notes,
         "lines": rows,
         "files": [files[group] for group in maps],
+        "failures": list(failures),
     }
     with writable(output):
         folder.clear()
@@ -136,12 +146,18 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
     return Outcome(_in_words(rows, grouping, made), failures)
 
 
-def _composition(
-    grouping: Grouping, group: str, covariates: Sequence[Covariate], numbers: IntArray
-) -> dict[str, int | str]:
-    """Who is in a group, by the covariates."""
-    held = numbers == grouping.groups.index(group)
-    return {"group": group, "people": int(held.sum()), **{of.name: of.summary(held) for of in covariates}}
+def _composition(grouping: Grouping) -> list[dict[str, Any]]:
+    """Who is in the groups, by the covariates and by what the table has of age and sex."""
+    return [
+        {
+            "group": group,
+            "people": len(own),
+            "described": {name: described(name, [person.cells[name] for person in own]) for name in own[0].cells}
+            | {HEAD: described(HEAD, [repr(head_of(person.result.sidecar["template_to_source"])) for person in own])},
+        }
+        for group in grouping.groups
+        for own in [grouping.of(group)]
+    ]
 
 
 def _refuse_older(results: Results) -> None:
@@ -158,7 +174,7 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     if grouping.absent:
         few, more = ", ".join(grouping.absent[:3]), len(grouping.absent) - 3
         few += f" and {more} more" if more > 0 else ""
-        notes.append(f"{len(grouping.absent)} in {grouping.table.name} have no scan in {results.root} ({few}).")
+        notes.append(f"Of {len(grouping.absent)} in {grouping.table.name} there is no scan in {results.root} ({few}).")
     past = [grouping.histories[person.name] for person in grouping.people]
     repeated = sum(len(each.visits) - 1 + len(each.repeated) for each in past)
     if repeated:
@@ -187,7 +203,7 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
 
 def _covariate(name: str, people: Sequence[Member]) -> Covariate:
     if name != TIV:
-        return as_covariate(name, {person.name: person.cells[name] for person in people})
+        return as_covariate(name, {person.name: str(person.cells[name]) for person in people})
     logarithms = {person.name: math.log(person.result.scale) for person in people}
     return as_covariate(name, {name: repr(value) for name, value in logarithms.items()})
 
@@ -257,9 +273,20 @@ def _mean_maps(grouping: Grouping) -> tuple[dict[str, MeanMap], tuple[str, ...]]
             held = [result for result in own if "zscore" in result.sidecar["maps"]]
             found, failed = mean_map(held, progress.update)
             failures += failed
-            if found is not None:
+            if found is not None and found.people >= LEAST:
                 maps[group] = found
     return maps, tuple(failures)
+
+
+def _notes_of_maps(maps: Mapping[str, MeanMap], grouping: Grouping, failures: Sequence[str]) -> list[str]:
+    """Where a mean map is not what a reader takes it for."""
+    if not failures:
+        return []
+    counts = ", ".join(
+        f"{group} {maps[group].people if group in maps else 'none'} of {len(grouping.of(group))}"
+        for group in grouping.groups
+    )
+    return [f"{len(failures)} z-maps could not be read; mean maps are of fewer people ({counts})."]
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], grouping: Grouping, maps: Mapping[str, MeanMap], output: Path) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 from mri3d.bundle import CONTROLS, SPLIT, describe, find_bundle, shipped
 from mri3d.errors import UsageError
+from mri3d.evaluation.design import refuse_commas
 from mri3d.evaluation.groups import LEAST
 from mri3d.reporting.names import TABLE
 from mri3d.reporting.results import Result, Results
 from mri3d.training.split import REQUIRED, Split
 from mri3d.volumes.naming import participant_of
-from mri3d.volumes.participants import age_in, read_named_table, sex_in
+from mri3d.volumes.participants import age_in, read_named_table, sex_in, with_prefix
 from mri3d.volumes.visits import History, Visit, histories, visit_of
 
 REFERENCES = frozenset({"control", "controls", "hc", "healthy", "cn", "normal", "healthy control", "healthy controls"})
@@ -35,14 +36,14 @@ class Member:
     Args:
         name: of the participant.
         group: from the table.
-        cells: the table's covariates, by name.
+        cells: the table's covariates, of which none is None, and age and sex where it has them, by name.
         result: of the first visit.
         control: the out-of-fold record of someone who trained the bundle; None for everyone else.
     """
 
     name: str
     group: str
-    cells: Mapping[str, str]
+    cells: Mapping[str, str | None]
     result: Result
     control: Mapping[str, Any] | None = None
 
@@ -102,32 +103,45 @@ def read_grouping(
     if column is None:
         columns = ", ".join(next(iter(known.values()))) or "none"
         raise UsageError("--column", f"a column of {table} with the groups", "none", f"Name one: {columns}")
-    _check_columns(table, known, (column, *(name for name in covariates if name != TIV)))
+    wanted = tuple(name for name in covariates if name != TIV)
+    _check_columns(table, known, (column, *wanted))
+    for name in wanted:
+        refuse_commas(name, {person: cells[name] for person, cells in known.items()})
     root = bundle_of(results, bundle)
     seen, controls = seen_by(root), _controls_of(root)
     first = {person: _result_of(results, history) for person, history in past.items()}
-    if not set(first) & set(known):
+    people, left_out = [], _failed(results, first)
+    lines = with_prefix(known)
+    if not set(first) & set(lines):
         expected = f"lines of people in {results.root}, such as {next(iter(first))}"
         raise UsageError(table, expected, f"others, such as {next(iter(known))}", "Write the names as they stand there")
-    people, left_out = [], _failed(results, first)
-    absent = tuple(name for name in known if name not in first and name not in left_out)
     for name, result in first.items():
-        own = known.get(name, {})
-        cells = {each: _as_known(each, own.get(each)) for each in covariates if each != TIV}
-        group = known.get(name, {}).get(column)
-        why = _why_not(name, table, known, column, cells) or (None if name in controls else seen.get(name))
-        if why is None and name in controls and not _is_reference(str(group), reference):
+        group, cells = _said_of(lines.get(name, {}), column, wanted)
+        control = controls.get(name)
+        why = _why_not(name in lines, table, {column: group, **{each: cells[each] for each in wanted}})
+        if why is None and control is None:
+            why = seen.get(name)
+        elif why is None and not _is_reference(str(group), reference):
             why = "a control of the bundle has that name, and is none here"
         if why is not None:
             left_out[name] = why
         else:
-            told = {covariate: str(cell) for covariate, cell in cells.items()}
-            people.append(Member(name, str(group), told, result, controls.get(name)))
+            people.append(Member(name, str(group), cells, result, control))
     groups = _groups_of(people, column, reference, left_out)
     small = (person for person in people if person.group not in groups)
     left_out |= {person.name: f"the group {person.group} has fewer than {LEAST} people" for person in small}
     held = sorted((person for person in people if person.group in groups), key=lambda of: groups.index(of.group))
+    scanned = {*first, *left_out}
+    absent = tuple(name for name in known if not {name, f"sub-{name}"} & scanned)
     return Grouping(groups, tuple(held), left_out, absent, past, table, root)
+
+
+def _said_of(
+    line: Mapping[str, str | None], column: str, covariates: Sequence[str]
+) -> tuple[str | None, dict[str, str | None]]:
+    """Someone's group and cells, by the table."""
+    told = dict.fromkeys((*covariates, *(name for name in ("age", "sex") if name in line)))
+    return line.get(column), {name: _as_known(name, line.get(name)) for name in told}
 
 
 def _as_known(covariate: str, cell: str | None) -> str | None:
@@ -237,17 +251,11 @@ def _failed(results: Results, first: Mapping[str, Result]) -> dict[str, str]:
     return {name: f"was not scored ({TABLE} tells why)" for name in lost if name not in first}
 
 
-def _why_not(
-    name: str,
-    table: Path,
-    known: Mapping[str, Mapping[str, str | None]],
-    column: str,
-    cells: Mapping[str, str | None],
-) -> str | None:
-    """Why a participant cannot be compared, by the table."""
-    if name not in known:
+def _why_not(named: bool, table: Path, cells: Mapping[str, str | None]) -> str | None:
+    """Why someone cannot be compared, by the table: not named there, or cells that say nothing."""
+    if not named:
         return f"no line in {table.name}"
-    missing = [each for each, cell in ((column, known[name][column]), *cells.items()) if cell is None]
+    missing = [name for name, cell in cells.items() if cell is None]
     return f"no {' and no '.join(missing)} in {table.name}" if missing else None
 
 
@@ -265,6 +273,10 @@ def _groups_of(
     told = f"{len(left_out)} were left out: {_told(left_out)}. " if left_out else ""
     if any(why.startswith(SEEN) for why in left_out.values()):
         told += "A bundle made with mri3d train --folds lets those count whom it has seen. "
+    alike = [group for group in counts if group != group.lower() and group.lower() in {*counts} - {group}]
+    if alike:
+        found = f"{alike[0]} and {alike[0].lower()}"
+        raise UsageError(f"--column {column}", "one way to write a group", found, "Write it alike in all lines")
     called = [named] if named is not None else [group for group in counts if _is_reference(group, None)]
     if len(called) != 1 or called[0] not in counts:
         expected = f"a group {named}" if named is not None else "one group that is called like healthy people"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def _notes(results: Results, pairs: Sequence[Pair], bundle: str | None) -> list[
     """What a reader must know of who is compared, whole sentences."""
     people = {pair.visit.participant: pair.history for pair in pairs}
     repeated = sum(len(history.repeated) for history in people.values())
-    notes = []
+    notes = [*_notes_of_order(people), *_notes_of_lost(results, people)]
     if repeated:
         notes.append(f"Of several scans of a session the first by name counts; {repeated} further scans do not.")
     try:
@@ -165,6 +166,44 @@ def _notes(results: Results, pairs: Sequence[Pair], bundle: str | None) -> list[
         words = "z is too small in scans that the bundle has seen, and a change from them too large"
         notes.append(f"{words}. {'; '.join(known)}.")
     return notes
+
+
+def _notes_of_order(people: Mapping[str, History]) -> list[str]:
+    """Where visits may be in another order than they were."""
+    by_label = {name: history for name, history in people.items() if not history.dated}
+    remedy = "give each visit's date (acq_time, as 2021-03-15) in scans.tsv or sessions.tsv"
+    halves = [name for name, history in by_label.items() if any(visit.date for visit in history.visits)]
+    words = [
+        f"{name} ({', '.join(visit.session for visit in history.visits)})"
+        for name, history in by_label.items()
+        if len({re.sub(r"\d+", "", visit.session) for visit in history.visits}) > 1
+    ]
+    notes = []
+    if halves:
+        notes.append(f"Not all dates can be read, so that session labels count, of {_some(halves)}: {remedy}.")
+    if words:
+        notes.append(f"Sessions that are called by words stand in the order of the alphabet, {_some(words)}: {remedy}.")
+    return notes
+
+
+def _notes_of_lost(results: Results, people: Mapping[str, History]) -> list[str]:
+    """Scans that are no visit, and first visits that are missing."""
+    notes = []
+    for name, history in visits_of(results).items():
+        without = [visit.key for visit in history.visits if not visit.session]
+        if without and (len(history.visits) > 1 or name in people):
+            notes.append(f"{without[0]} counts for nothing, since it has no session (ses-).")
+    for visit, _ in unscored(results):
+        own = people.get(visit.participant)
+        if own is not None and visit.session and natural(visit.session) < natural(own.visits[0].session):
+            first = _session(own.visits[0])
+            notes.append(f"{_session(visit)} of {visit.participant} was not scored: changes count from {first}.")
+    return notes
+
+
+def _some(words: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return f"{', '.join(words[:most])}{more}"
 
 
 def _order_of(pairs: Sequence[Pair]) -> str:

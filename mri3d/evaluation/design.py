@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mri3d.errors import UsageError
 from mri3d.evaluation.groups import LEAST, FloatArray, IntArray, rank
@@ -18,6 +19,11 @@ WORDS = frozenset({"sex", "site"})
 
 NUMBERS = frozenset({"age"})
 """Covariates that are numbers, so that a word among them is a mistake."""
+
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+
+LARGEST = 1e12
+"""Number from which on a cell is a mistake, and least squares come to their end."""
 
 MOST_TOLD = 0.6
 """Share of a covariate's variance that groups may explain before a user is told."""
@@ -31,27 +37,48 @@ class Covariate:
         name: of its column.
         columns: (N, K) regressors with mean 0: the number itself, or for kinds one a kind but the first.
         words: what it was taken for.
-        values: (N,) the numbers, or the kinds' names.
     """
 
     name: str
     columns: FloatArray
     words: str
-    values: npt.NDArray[Any]
 
-    def summary(self, held: npt.NDArray[np.bool_]) -> str:
-        """What some of the people are like: mean, standard deviation and range, or how many are of which kind.
 
-        Args:
-            held: (N,) who is meant; at least two.
-        """
-        own = self.values[held]
-        if own.dtype.kind == "f":
-            spread = float(own.std(ddof=1))
-            digits = max(0, 2 - math.floor(math.log10(spread or 1.0)))
-            mean, low, high = (f"{value:.{digits}f}" for value in (own.mean(), own.min(), own.max()))
-            return f"{mean} ± {spread:.{digits}f} ({low} to {high})"
-        return ", ".join(f"{kind} {count}" for kind, count in zip(*np.unique(own, return_counts=True), strict=True))
+def described(name: str, cells: Sequence[str | None]) -> dict[str, Any]:
+    """What people are like, by a column of a table.
+
+    Args:
+        name: of the column.
+        cells: of each; None where nothing is known.
+
+    Returns:
+        ``mean``, ``sd``, ``min`` and ``max`` where all that is known are numbers, else ``counts`` of the kinds; and how
+        many are ``unknown``.
+    """
+    known = [cell for cell in cells if cell is not None]
+    unknown = len(cells) - len(known)
+    numbers = [number for number in map(number_in, known) if number is not None]
+    if name in WORDS or len(numbers) < max(1, len(known)):
+        return {"counts": dict(sorted(Counter(known).items())), "unknown": unknown}
+    spread = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+    extent = {"min": min(numbers), "max": max(numbers)}
+    return {"mean": float(np.mean(numbers)), "sd": spread, **extent, "unknown": unknown}
+
+
+def refuse_commas(name: str, cells: Mapping[str, str | None]) -> None:
+    """Refuse a column with decimal commas, which would pass for words.
+
+    Args:
+        name: of the column.
+        cells: person to cell.
+
+    Raises:
+        UsageError: there is one.
+    """
+    odd = [person for person, cell in cells.items() if DECIMAL_COMMA.fullmatch(cell or "")]
+    if odd:
+        found = f"{cells[odd[0]]!r} of {odd[0]}" + (f" and {len(odd) - 1} more" if len(odd) > 1 else "")
+        raise UsageError(f"--covariates {name}", "numbers with a decimal point", found, "Write points for commas")
 
 
 def as_covariate(name: str, cells: Mapping[str, str]) -> Covariate:
@@ -77,13 +104,11 @@ def as_covariate(name: str, cells: Mapping[str, str]) -> Covariate:
         found = f"{kinds[0]} in all {len(cells)} people who are compared"
         raise UsageError(f"--covariates {name}", "a covariate that varies", found, "Leave it out")
     if numeric:
-        told: npt.NDArray[Any] = np.array(values)
-        columns, words = told[:, None], "linear"
+        columns, words = np.array(values)[:, None], "linear"
     else:
-        told = np.array(list(cells.values()))
         columns = np.array([[float(cell == kind) for kind in kinds[1:]] for cell in cells.values()])
         words = f"{', '.join(kinds[1:])} against {kinds[0]}"
-    return Covariate(name, columns - columns.mean(axis=0), words, told)
+    return Covariate(name, columns - columns.mean(axis=0), words)
 
 
 def entangled(covariates: Sequence[Covariate], groups: IntArray) -> list[str]:
@@ -99,13 +124,29 @@ def entangled(covariates: Sequence[Covariate], groups: IntArray) -> list[str]:
     return [name for name, share in shares.items() if share > MOST_TOLD]
 
 
+def one_sided(covariates: Sequence[Covariate], groups: IntArray, names: Sequence[str]) -> list[str]:
+    """What of a covariate a group cannot tell, since it is alike in all of it: ``sex in patients``.
+
+    Args:
+        covariates: of the same N people.
+        groups: (N,) group of each.
+        names: of the groups.
+    """
+    return [
+        f"{of.name} in {name}"
+        for of in covariates
+        for number, name in enumerate(names)
+        if np.ptp(of.columns[groups == number], axis=0).max() < 1e-9 * np.abs(of.columns).max()
+    ]
+
+
 def number_in(cell: str) -> float | None:
-    """The finite number that a cell holds; None where it holds none."""
+    """The number that a cell holds; None where it holds none, or one beyond all measure."""
     try:
         value = float(cell)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and abs(value) < LARGEST else None
 
 
 def regressors(covariates: Sequence[Covariate], groups: IntArray, names: Sequence[str]) -> FloatArray:

@@ -6,7 +6,7 @@ A person is a row, once. Groups are numbers: 0 is the reference, with which each
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,14 @@ class Difference:
         n_reference: likewise of the reference.
         mean: of the group's values as they are; None without any.
         mean_reference: likewise.
+        sd: standard deviation of the group's values as they are; None with fewer than two.
+        sd_reference: likewise.
         difference: group minus reference, adjusted for covariates where there are some; None where too few people have
             a value, as are all that follow.
+        difference_low: lower end of its 95 % interval. None where nothing varies, as are all that follow.
+        difference_high: its upper end.
         g: Hedges' g, the difference in standard deviations within the groups; of what the covariates leave, where there
-            are some. None where nothing varies, as are all that follow.
+            are some.
         g_low: lower end of the 95 % interval of the true standardised difference.
         g_high: its upper end.
         p: two-sided.
@@ -44,11 +48,37 @@ class Difference:
     n_reference: int
     mean: float | None = None
     mean_reference: float | None = None
+    sd: float | None = None
+    sd_reference: float | None = None
     difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
     g: float | None = None
     g_low: float | None = None
     g_high: float | None = None
     p: float | None = None
+
+    @classmethod
+    def counted(cls, own: FloatArray, other: FloatArray) -> Difference:
+        """What is known of a group's values and the reference's before they are compared."""
+        return cls(len(own), len(other), _mean(own), _mean(other), _sd(own), _sd(other))
+
+    def of(self, difference: float, spread: float, df: float, effect: tuple[float, float, float]) -> Difference:
+        """The same, compared.
+
+        Args:
+            difference: of the two.
+            spread: its standard error.
+            df: degrees of freedom of that.
+            effect: see :func:`hedges`.
+        """
+        half = float(stats.t.ppf(0.975, df)) * spread
+        p = float(2 * stats.t.sf(abs(difference) / spread, df))
+        g, g_low, g_high = effect
+        return replace(
+            self, difference=difference, difference_low=difference - half, difference_high=difference + half,
+            g=g, g_low=g_low, g_high=g_high, p=p,
+        )  # fmt: skip
 
 
 def welch(group: npt.ArrayLike, reference: npt.ArrayLike) -> Difference:
@@ -62,18 +92,17 @@ def welch(group: npt.ArrayLike, reference: npt.ArrayLike) -> Difference:
     """
     own, other = (_known(np.asarray(values, dtype=np.float64)) for values in (group, reference))
     n, m = len(own), len(other)
-    counted = Difference(n, m, _mean(own), _mean(other))
+    counted = Difference.counted(own, other)
     if min(n, m) < LEAST:
         return counted
     difference = float(own.mean() - other.mean())
     left = float(((own - own.mean()) ** 2).sum() + ((other - other.mean()) ** 2).sum())
     if left <= NOTHING * float((own**2).sum() + (other**2).sum()):
-        return Difference(n, m, counted.mean, counted.mean_reference, difference)
+        return replace(counted, difference=difference)
     a, b = own.var(ddof=1) / n, other.var(ddof=1) / m
     df = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
-    p = 2 * stats.t.sf(abs(difference) / np.sqrt(a + b), df)
     effect = hedges(difference / np.sqrt(left / (n + m - 2)), n + m - 2, np.sqrt(1 / n + 1 / m))
-    return Difference(n, m, counted.mean, counted.mean_reference, difference, *effect, float(p))
+    return counted.of(difference, float(np.sqrt(a + b)), float(df), effect)
 
 
 def adjusted(values: FloatArray, groups: IntArray, covariates: FloatArray) -> tuple[Difference, ...]:
@@ -93,7 +122,7 @@ def adjusted(values: FloatArray, groups: IntArray, covariates: FloatArray) -> tu
     y, own, others = values[known], groups[known], covariates[known]
     counts = np.bincount(own, minlength=int(groups.max()) + 1)
     others_of = range(1, len(counts))
-    found = [Difference(int(counts[g]), int(counts[0]), _mean(y[own == g]), _mean(y[own == 0])) for g in others_of]
+    found = [Difference.counted(y[own == g], y[own == 0]) for g in others_of]
     held = [g for g in others_of if counts[g] >= LEAST]
     if counts[0] < LEAST or not held:
         return tuple(found)
@@ -108,12 +137,11 @@ def adjusted(values: FloatArray, groups: IntArray, covariates: FloatArray) -> tu
     left, spread = float(((y - design @ fitted) ** 2).sum()), np.sqrt((weights**2).sum(axis=1))
     for place, g in enumerate(held, start=1):
         difference, told = float(fitted[place]), found[g - 1]
-        effect: tuple[float, ...] = ()
-        if left > NOTHING * float((y**2).sum()):
-            standardised = difference / np.sqrt(left / df)
-            p = float(2 * stats.t.sf(abs(standardised) / spread[place], df))
-            effect = (*hedges(standardised, df, float(spread[place])), p)
-        found[g - 1] = Difference(told.n, told.n_reference, told.mean, told.mean_reference, difference, *effect)
+        if left <= NOTHING * float((y**2).sum()):
+            found[g - 1] = replace(told, difference=difference)
+            continue
+        sd, unit = float(np.sqrt(left / df)), float(spread[place])
+        found[g - 1] = told.of(difference, sd * unit, df, hedges(difference / sd, df, unit))
     return tuple(found)
 
 
@@ -243,3 +271,7 @@ def _known(values: FloatArray) -> FloatArray:
 
 def _mean(values: FloatArray) -> float | None:
     return float(values.mean()) if values.size else None
+
+
+def _sd(values: FloatArray) -> float | None:
+    return float(values.std(ddof=1)) if values.size > 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -64,13 +65,22 @@ def write_groups_page(path: Path, told: Mapping[str, Any], made: Mapping[str, An
 
 
 def _composition(groups: Sequence[Mapping[str, Any]]) -> str:
-    """Who is in the groups, by their covariates."""
-    if len(groups[0]) <= 2:
-        return ""
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in groups[0])
-    lines = ("".join(f"<td>{escape(str(value))}</td>" for value in group.values()) for group in groups)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    """Who is in the groups."""
+    names = ["group", "people", *groups[0]["described"]]
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    lines = [[group["group"], group["people"], *map(_in_words, group["described"].values())] for group in groups]
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in line)}</tr>" for line in lines)
     return f"<h2>Who is compared</h2>{scrolling_table('Who is compared', heads, body)}"
+
+
+def _in_words(told: Mapping[str, Any]) -> str:
+    """``46.0 ± 16.1 (20.9 to 73.5)``, to three digits of the spread, or how many are of which kind."""
+    unknown = f"; {told['unknown']} unknown" if told["unknown"] else ""
+    if "counts" in told:
+        return ", ".join(f"{kind} {count}" for kind, count in told["counts"].items()) + unknown
+    digits = max(0, 2 - math.floor(math.log10(told["sd"] or 1.0)))
+    mean, spread, low, high = (f"{told[name] or 0.0:.{digits}f}" for name in ("mean", "sd", "min", "max"))
+    return f"{mean} ± {spread} ({low} to {high})".replace("-", "\N{MINUS SIGN}") + unknown
 
 
 def _model(made: Mapping[str, Any]) -> str:

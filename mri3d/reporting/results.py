@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 
 from mri3d.errors import Mri3dError, UsageError
 from mri3d.grid import Grid
-from mri3d.reporting.names import SIDECAR, TABLE, ending_of, path_of
-from mri3d.reporting.table import read_results
+from mri3d.reporting.names import RUN, SIDECAR, TABLE, ending_of, path_of
+from mri3d.reporting.table import Row, read_results
 from mri3d.volumes.nifti import read_volume
 from mri3d.volumes.truth import Who
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -141,7 +141,9 @@ def read_folder(root: Path) -> Results:
         raise UsageError(root, f"a folder that mri3d detect wrote, with {TABLE}", "none", "Check the path")
     scored, failed, key = [], {}, ""
     try:
-        for row in read_results(table):
+        rows = read_results(table)
+        _check_whole(root, rows)
+        for row in rows:
             key = str(row["key"])
             if row["status"] == "ok":
                 scored.append(Result(root, key, _sidecar(path_of(root, key, SIDECAR))))
@@ -158,6 +160,21 @@ def read_folder(root: Path) -> Results:
                 found = f"another {what} for {result.key} than for {scored[0].key}"
                 raise UsageError(root, "maps of one bundle with one set of settings", found, "Run detect --overwrite")
     return Results(root, tuple(scored), failed)
+
+
+def _check_whole(root: Path, rows: Sequence[Row]) -> None:
+    """Refuse a table that has lost lines.
+
+    Raises:
+        ValueError: it has.
+    """
+    odd = [row for row in rows if row["status"] not in ("ok", "failed")]
+    if odd:
+        raise ValueError(f"{TABLE} with a line that is neither ok nor failed ({odd[0]['subject']})")
+    if (root / RUN).exists():  # which a run that was cut short has not
+        subjects = json.loads((root / RUN).read_text(encoding="utf-8"))["subjects"]
+        if subjects != len(rows):
+            raise ValueError(f"{len(rows)} lines in {TABLE} where {RUN} counts {subjects}")
 
 
 def refuse_adjusted(results: Results) -> None:

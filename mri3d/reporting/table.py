@@ -100,9 +100,18 @@ def write_table(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None
 
 
 def read_results(path: Path) -> list[Row]:
-    """The rows of a results table, with their ``key`` again."""
+    """The rows of a results table, with their ``key`` again.
+
+    Raises:
+        ValueError: a line is cut short.
+        KeyError: it is another table.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [{column: _value(column, cell) for column, cell in line.items()} for line in csv.DictReader(file)]
+        lines = list(csv.DictReader(file))
+    cut = next((line for line in lines if None in line.values()), None)
+    if cut is not None:
+        raise ValueError(f"{path.name} with a line that is cut short ({next(iter(cut.values()))})")
+    rows = [{column: _value(column, cell) for column, cell in line.items()} for line in lines]
     return [row | {"key": _key_of(row)} for row in rows]
 
 

@@ -109,8 +109,9 @@ def _table(label: str, heads: Mapping[str, str], rows: Sequence[Mapping[str, Any
 
 def _cell(name: str, value: Any) -> str:
     if name in WORDS:
-        kind = "notes" if name == "error" else "name" if name in ("region", "participant") else ""
-        words = escape("" if value is None else str(value))
+        kind = "name" if name in ("region", "participant") else ""
+        # why is told in the visit's own section, where there is room
+        words = escape("" if value is None else "not compared" if name == "error" else str(value))
         return f'<td class="{kind}" data-value="{words}">{words}</td>'
     if value is None:
         return '<td class="number" data-value=""></td>'

@@ -29,6 +29,8 @@ class History:
     After a restart the rows of finished epochs are read back, and the validator is told the best loss so far, so that
     a worse epoch does not overwrite better weights.
 
+    A picture of it, ``curve.png``, is drawn at most every ten seconds, and at the end.
+
     Args:
         folder: where the table goes.
         validator: engine whose ``state.metrics["val_loss"]`` belongs to the epoch.
@@ -49,7 +51,7 @@ class History:
         self.patience = patience
         self.rows: list[Row] = []
         self._epoch_started = self._rate = 0.0
-        self._drawn = -math.inf
+        self._drawn_at, self._drawn_rows = -math.inf, 0
 
     def attach(self, engine: Workflow) -> None:
         """Follow a trainer; attach after the handler that validates."""
@@ -92,14 +94,14 @@ class History:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        if time.monotonic() - self._drawn > DRAW_SECONDS:
+        if time.monotonic() - self._drawn_at > DRAW_SECONDS:
             self._draw()
         self._stop_early(engine)
 
     def _draw(self) -> None:
-        if self.rows:
+        if self._drawn_rows != len(self.rows):
             self.draw(self.rows, self.folder / "curve.png")
-        self._drawn = time.monotonic()
+            self._drawn_at, self._drawn_rows = time.monotonic(), len(self.rows)
 
 
 def read_history(folder: Path | str) -> list[Row]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,25 +170,78 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     assert "age (linear), sex (M against F), tiv (linear)" in told["made"]["model"]
     own = np.round([ages[name] for name in HD], 1)
     control, patient = told["composition"]
-    assert patient["group"] == "HD" and patient["people"] == 5 and list(patient)[2:] == ["age", "sex", "tiv"]
+    assert (patient["group"], patient["people"]) == ("HD", 5)
+    assert list(patient["described"]) == ["age", "sex", "head, ml"]
+    extent = (own.mean(), own.std(ddof=1), own.min(), own.max(), 0)
+    assert tuple(patient["described"]["age"].values()) == pytest.approx(extent)
+    sexes = Counter(str(rows[name]["sex"])[0].upper() for name in HC)
+    assert control["described"]["sex"] == {"counts": dict(sorted(sexes.items())), "unknown": 0}
+    template = load_template()
+    size = abs(np.linalg.det(template_to_source()[:3, :3])) * template.brain.sum() * template.grid.voxel_ml
+    assert control["described"]["head, ml"]["mean"] == pytest.approx(size, rel=0.03)
+    page = (tmp_path / "aged" / "report.html").read_text(encoding="utf-8")
     digits = 2 if own.std(ddof=1) < 10 else 1
-    mean, spread, low, high = (f"{value:.{digits}f}" for value in (own.mean(), own.std(ddof=1), own.min(), own.max()))
-    assert patient["age"] == f"{mean} ± {spread} ({low} to {high})"
-    assert control["sex"] == ", ".join(f"{kind} {count}" for kind, count in sexes(rows, HC).items())
-    assert patient["age"] in (tmp_path / "aged" / "report.html").read_text(encoding="utf-8")
-    assert "Who is compared" not in (tmp_path / "plain" / "report.html").read_text(encoding="utf-8")
-
-
-def sexes(rows: dict[str, dict[str, str]], people: Sequence[str]) -> Counter[str]:
-    return Counter(sorted(rows[name]["sex"][0].upper() for name in people))
+    assert f"<td>{own.mean():.{digits}f} ± {own.std(ddof=1):.{digits}f} ({own.min():.{digits}f} to " in page
+    # age and sex are told of without being covariates, too
+    assert json.loads((tmp_path / "plain" / "compare.json").read_text(encoding="utf-8"))["composition"] == [
+        control, patient,
+    ]  # fmt: skip
 
 
 def test_whom_the_table_alone_knows_is_told_of(study: Path, tmp_path: Path, no_maps: None) -> None:
     more = {f"sub-{number}": {**table()[HC[0]]} for number in range(90, 95)}
     named = write_participants(tmp_path / "people.tsv", {**table(), **more})
     said = run(study, tmp_path / "report", "--groups", named)
-    assert f"5 in people.tsv have no scan in {study / 'out'} (sub-90, sub-91, sub-92 and 2 more)." in said
-    assert "have no scan" not in run(study, tmp_path / "all")
+    assert f"Of 5 in people.tsv there is no scan in {study / 'out'} (sub-90, sub-91, sub-92 and 2 more)." in said
+    assert "there is no scan" not in run(study, tmp_path / "all")
+
+
+def test_people_whom_the_table_names_without_sub_are_found(study: Path, tmp_path: Path, no_maps: None) -> None:
+    bare = write_participants(tmp_path / "bare.tsv", {name.removeprefix("sub-"): row for name, row in table().items()})
+    said = run(study, tmp_path / "report", "--groups", bare)
+    assert "Control 5, HD 5; 0 left out" in said and "there is no scan" not in said
+
+
+def test_decimal_commas_and_groups_that_differ_by_case_are_refused(study: Path, tmp_path: Path) -> None:
+    rows = {name: {**row, "age": f"{row['age']},5"} for name, row in table().items()}
+    commas = write_participants(tmp_path / "commas.tsv", rows)
+    said = run(study, tmp_path / "r", "--groups", commas, "--covariates", "age", exit_code=2)
+    assert "expected numbers with a decimal point, found '40,5' of sub-01 and 9 more" in said
+    rows = table()
+    rows[HD[0]]["diagnosis"] = "hd"
+    said = run(study, tmp_path / "r", "--groups", write_participants(tmp_path / "case.tsv", rows), exit_code=2)
+    assert "expected one way to write a group, found HD and hd" in said and not (tmp_path / "r").exists()
+
+
+def test_a_covariate_that_only_patients_have_is_told_of(study: Path, tmp_path: Path, no_maps: None) -> None:
+    rows = {name: {**row, "years_ill": HD.index(name) + 1 if name in HD else 0} for name, row in table().items()}
+    named = write_participants(tmp_path / "ill.tsv", rows)
+    said = run(study, tmp_path / "r", "--groups", named, "--covariates", "years_ill")
+    assert "There is one and the same years_ill in Control: what it does is known from the others alone." in said
+
+
+def test_a_mean_map_is_not_made_of_one_person_and_the_report_says_of_how_many(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "s")
+    for name in HC[:4]:
+        (tmp_path / "s" / "out" / name / "anat" / f"{name}_T1w_zscore.nii.gz").unlink()
+    (tmp_path / "s" / "out" / HD[0] / "anat" / f"{HD[0]}_T1w_zscore.nii.gz").unlink()
+    said = run(tmp_path / "s", tmp_path / "r", exit_code=1)
+    told = json.loads((tmp_path / "r" / "compare.json").read_text(encoding="utf-8"))
+    assert told["files"] == ["group-HD_zscore.nii.gz"] and len(told["failures"]) == 5
+    note = "5 z-maps could not be read; mean maps are of fewer people (Control none of 5, HD 4 of 5)."
+    assert note in said and note in told["notes"]
+    assert note in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_table_that_has_lost_its_end_is_refused(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "s")
+    results = tmp_path / "s" / "out" / "results.csv"
+    text = results.read_text()
+    results.write_text(text[:-12])
+    assert "with a line that is cut short (sub-15_T1w)" in run(tmp_path / "s", tmp_path / "r", exit_code=2)
+    results.write_text("".join(text.splitlines(keepends=True)[:-2]))
+    (results.parent / "run.json").write_text(json.dumps({"subjects": 10, "failed": 0}))
+    assert "8 lines in results.csv where run.json counts 10" in run(tmp_path / "s", tmp_path / "r", exit_code=2)
 
 
 def test_whom_the_bundle_has_seen_is_left_out(tmp_path: Path) -> None:
@@ -291,9 +344,9 @@ def test_people_who_cannot_be_told_apart_or_found(study: Path, tmp_path: Path) -
     write_study(tmp_path / "two" / "out", sites, study / "bundle")
     said = run(study, tmp_path / "r", maps=tmp_path / "two" / "out", exit_code=2)
     assert "sub-01 in site-A/sub-01 and in site-B/sub-01" in said
-    other = write_participants(tmp_path / "people.tsv", {name[4:]: row for name, row in table().items()})
+    other = write_participants(tmp_path / "people.tsv", {f"x{name}": row for name, row in table().items()})
     said = run(study, tmp_path / "r", "--groups", other, exit_code=2)
-    assert "such as sub-01, found others, such as 01" in said
+    assert "such as sub-01, found others, such as xsub-01" in said
 
 
 @pytest.mark.usefixtures("no_maps")

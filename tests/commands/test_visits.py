@@ -155,7 +155,49 @@ def test_what_was_not_scored_and_whom_the_bundle_saw_is_said(study: Path, tmp_pa
         split.write_text(before)
     assert "sub-01: the bundle was trained on this participant" in said
     assert "failed: sub-01 ses-1: was not scored: no brain" in said
+    assert "ses-1 of sub-01 was not scored: changes count from ses-2." in said
     assert (tmp_path / "r" / "sub-01_ses-10_change.nii.gz").exists()
+
+
+def renamed(root: Path, key: str, session: str) -> str:
+    """A visit's results under another session; without one in the subject's own folder."""
+    name = "sub-01" + (f"_ses-{session}" if session else "")
+    new = f"sub-01/{f'ses-{session}/' if session else ''}anat/{name}_T1w"
+    for path in list((root / "out" / key).parent.glob(f"{Path(key).name}*")):
+        place = root / "out" / new
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place.with_name(path.name.replace(Path(key).name, place.name)))
+    scan = root / "in" / f"{new}.nii.gz"
+    scan.parent.mkdir(parents=True, exist_ok=True)
+    (root / "in" / f"{key}.nii.gz").rename(scan)
+    change_sidecar(root / "out", new, inputs={"T1w": {"path": str(scan), "bytes": scan.stat().st_size}})
+    return new
+
+
+def test_words_for_sessions_and_half_known_dates_are_told_of(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "s")
+    root = tmp_path / "s"
+    keys = [renamed(root, key, label) for key, label in zip(KEYS, ("screening", "month12"), strict=True)]
+    write_table(root / "out", keys)
+    said = mri3d("compare", root / "out", "--visits", "-o", tmp_path / "r").output
+    assert "called by words stand in the order of the alphabet, sub-01 (month12, screening): give" in said
+    assert "Not all dates" not in said
+    lines = ["session_id\tacq_time", "ses-screening\t2021-01-01", "ses-month12\t15/03/2022"]
+    (root / "in" / "sub-01" / "sub-01_sessions.tsv").write_text("\n".join(lines))
+    again = mri3d("compare", root / "out", "--visits", "-o", tmp_path / "r", "--overwrite").output
+    assert "Not all dates can be read, so that session labels count, of sub-01: give" in again
+    told = json.loads((tmp_path / "r" / "compare.json").read_text(encoding="utf-8"))
+    assert len([note for note in told["notes"] if "acq_time" in note]) == 2
+
+
+def test_a_scan_without_a_session_is_told_of(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "s")
+    root = tmp_path / "s"
+    bare = renamed(root, KEYS[0], "")
+    other = "sub-02/ses-{}/anat/sub-02_ses-{}_T1w"
+    write_table(root / "out", [bare, KEYS[1], *(other.format(label, label) for label in "12")])
+    said = mri3d("compare", root / "out", "--visits", "-o", tmp_path / "r", exit_code=1).output
+    assert f"{bare} counts for nothing, since it has no session (ses-)." in said
 
 
 def test_one_visit_each_is_wrong_usage(study: Path, tmp_path: Path) -> None:

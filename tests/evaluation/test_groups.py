@@ -26,6 +26,9 @@ def test_welch_by_hand() -> None:
     df = (5 / 12 + 4 / 3) ** 2 / ((5 / 12) ** 2 / 3 + (4 / 3) ** 2 / 2)
     assert found.p == pytest.approx(2 * stats.t.sf(1.8898224, df))
     assert found.p == pytest.approx(stats.ttest_ind(A, B, equal_var=False).pvalue)
+    half = float(stats.t.ppf(0.975, df)) * np.sqrt(5 / 12 + 4 / 3)
+    assert (found.difference_low, found.difference_high) == pytest.approx((-2.5 - half, -2.5 + half))
+    assert (found.sd, found.sd_reference) == pytest.approx((np.sqrt(5 / 3), 2.0))
     # pooled variance (5 + 8) / 5 = 2.6: d = -2.5 / 1.61245 = -1.55043; J of 5 degrees of freedom 0.84078
     assert found.g == pytest.approx(-1.55043 * 0.840749, abs=2e-4)
     assert found.g_low is not None and found.g_high is not None and found.g_low < found.g < found.g_high
@@ -62,6 +65,8 @@ def test_least_squares_by_hand() -> None:
     # residual variance 8 / 5; (X'X)^-1 of the group 0.9 (two means of 4, 2 apart in age, within sum of squares 10)
     se = np.sqrt(8 / 5 * (0.25 + 0.25 + 2**2 / 10))
     assert found.p == pytest.approx(2 * stats.t.sf(2 / se, 5))
+    half = stats.t.ppf(0.975, 5) * se
+    assert (found.difference_low, found.difference_high) == pytest.approx((-2 - half, -2 + half))
     assert found.g == pytest.approx(-2 / np.sqrt(8 / 5) * 0.840749, abs=2e-4)
 
 

@@ -23,7 +23,7 @@ def test_a_row_an_epoch_with_what_belongs_to_it(training, monkeypatch):
     assert rows[-1]["train_loss"] == pytest.approx(parts.trainer.state.metrics["train_loss"])
     assert rows[-1]["val_loss"] < rows[0]["val_loss"]
     assert all(0 < row["seconds"] < 10 for row in rows)
-    assert parts.drawn == [1, 2, 3, 4, 4]
+    assert parts.drawn == [1, 2, 3, 4]
 
 
 def test_the_curve_of_a_fast_training_is_drawn_first_and_last(training):
