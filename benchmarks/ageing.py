@@ -27,9 +27,9 @@ from benchmarks.huntington import prepare
 from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
 from mri3d.reporting.panels import save_png
-from mri3d.scoring.covariates import Person, person_of
+from mri3d.scoring.covariates import Person, head_of, person_of
 from mri3d.scoring.region_statistics import RegionStatistics
-from mri3d.scoring.regions import Regions, head_of
+from mri3d.scoring.regions import Regions
 from mri3d.volumes.atomic import write_json
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.participants import read_table

@@ -30,9 +30,8 @@ from benchmarks.region_atlas import label_maps
 from benchmarks.simulated_atrophy import STRIATUM, shrink_striatum
 from mri3d.bundle import find_bundle, load_regions
 from mri3d.detector import Detector
-from mri3d.scoring.covariates import person_of
+from mri3d.scoring.covariates import head_of, person_of
 from mri3d.scoring.region_statistics import Judged
-from mri3d.scoring.regions import head_of
 from mri3d.volumes.atomic import atomic_write, write_json, write_text
 from mri3d.volumes.brain import find_brain
 from mri3d.volumes.discovery import discover

@@ -26,8 +26,8 @@ from mri3d.reporting.names import REPORT, plain_words
 from mri3d.reporting.ownership import PageFolder, recorded_files, writable
 from mri3d.reporting.results import Results, read_folder, refuse_adjusted
 from mri3d.reporting.table import write_table
+from mri3d.scoring.covariates import head_of
 from mri3d.scoring.detection import SIGNIFICANT
-from mri3d.scoring.regions import head_of
 from mri3d.volumes.atomic import write_json
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from mri3d.volumes.alignment import load_template
 from mri3d.volumes.participants import age_in, sex_in
 
 Array = npt.NDArray[np.float64]
@@ -37,14 +38,14 @@ def person_of(columns: Mapping[str, str | None], tiv_ml: float) -> Person:
 
     Args:
         columns: of the table, by name; ``age`` in years, ``sex`` as M or F, male or female, and ``site``.
-        tiv_ml: see :func:`head_ml`.
+        tiv_ml: see :func:`head_of`.
     """
     site = (columns.get("site") or "").strip() or None
     known = {"age": age_in(columns.get("age")), "sex": sex_in(columns.get("sex")), "tiv": tiv_ml, "site": site}
     return {name: value for name, value in known.items() if value is not None}
 
 
-def head_ml(template_to_source: npt.ArrayLike, template_ml: float) -> float:
+def head_of(template_to_source: npt.ArrayLike) -> float:
     """Size in ml that a whole brain has: the template's brain times the growth of the affine between the two.
 
     It follows the brain's outline and not what is lost within (as the atlas scaling factor of Buckner et al. 2004,
@@ -52,9 +53,10 @@ def head_ml(template_to_source: npt.ArrayLike, template_ml: float) -> float:
 
     Args:
         template_to_source: (4, 4) affine between the worlds.
-        template_ml: volume of the template's brain.
     """
-    return float(abs(np.linalg.det(np.asarray(template_to_source)[:3, :3]))) * template_ml
+    template = load_template()
+    template_ml = float(template.brain.sum()) * template.grid.voxel_ml
+    return float(abs(np.linalg.det(np.asarray(template_to_source, dtype=np.float64)[:3, :3]))) * template_ml
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ from tqdm import tqdm
 
 from mri3d.errors import UsageError
 from mri3d.evaluation.groups import benjamini_hochberg
-from mri3d.grid import Affine, Grid
+from mri3d.grid import Grid
 from mri3d.scoring.calibration import Calibration
-from mri3d.scoring.covariates import COVARIATES, Person, UnknownCovariateError, head_ml, person_of
+from mri3d.scoring.covariates import COVARIATES, Person, UnknownCovariateError, head_of, person_of
 from mri3d.scoring.detection import RegionScore
 from mri3d.scoring.region_size import LEAST_ML, LEAST_VOXELS, RegionMeasure, Size
 from mri3d.scoring.region_statistics import Judged, Norm, RegionStatistics, region_hashes
 from mri3d.transforms.case import Case, Item, Stage
 from mri3d.transforms.dataset import Guarded
-from mri3d.volumes.alignment import load_template
 from mri3d.volumes.atomic import atomic_write
 from mri3d.volumes.regions import Atlas, Labels, network_beside
 from mri3d.volumes.volume import BoolArray, FloatArray
@@ -107,12 +106,6 @@ def _bring(network: Path, place: Path) -> None:
     elif network.resolve() != place.resolve():
         with atomic_write(place) as temporary:
             shutil.copyfile(network, temporary)
-
-
-def head_of(template_to_source: Affine) -> float:
-    """Size in ml of the head that this affine brings to the template."""
-    template = load_template()
-    return head_ml(template_to_source, float(template.brain.sum()) * template.grid.voxel_ml)
 
 
 class MeasureRegions(Stage):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mri3d.scoring.covariates import Spline, UnknownCovariateError, head_ml, person_of, regress
+from mri3d.scoring.covariates import Spline, UnknownCovariateError, head_of, person_of, regress
+from mri3d.volumes.alignment import load_template
 
 
 def people(n: int, seed: int = 0) -> list[dict[str, float | str]]:
@@ -152,4 +153,6 @@ def test_people_are_read_from_their_table() -> None:
 def test_a_head_twice_as_large_has_twice_the_volume() -> None:
     affine = np.diag([2.0, 1.0, -1.0, 1.0])  # mirrored, as heads may be stored
     affine[:3, 3] = 40
-    assert head_ml(affine, 1500.0) == pytest.approx(3000.0)
+    template = load_template()
+    assert head_of(affine) == pytest.approx(2 * template.brain.sum() * template.grid.voxel_ml)
+    assert 1300 < head_of(np.eye(4)) < 2100
