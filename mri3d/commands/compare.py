@@ -38,7 +38,7 @@ COLUMNS = (
     "difference", "difference_low", "difference_high", "volume_percent", "g", "g_low", "g_high", "p", "q",
 )  # fmt: skip
 Z, LOG_VOLUME = "z", "log ml"
-HEAD = "head, ml"
+HEAD = "whole brain, ml"
 """The whole brain's size as ``tiv`` has it, but for the logarithm."""
 
 SCORE, ANOMALOUS = "Subject score", "Anomalous ml"

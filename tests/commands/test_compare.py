@@ -171,14 +171,14 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     own = np.round([ages[name] for name in HD], 1)
     control, patient = told["composition"]
     assert (patient["group"], patient["people"]) == ("HD", 5)
-    assert list(patient["described"]) == ["age", "sex", "head, ml"]
+    assert list(patient["described"]) == ["age", "sex", "whole brain, ml"]
     extent = (own.mean(), own.std(ddof=1), own.min(), own.max(), 0)
     assert tuple(patient["described"]["age"].values()) == pytest.approx(extent)
     sexes = Counter(str(rows[name]["sex"])[0].upper() for name in HC)
     assert control["described"]["sex"] == {"counts": dict(sorted(sexes.items())), "unknown": 0}
     template = load_template()
     size = abs(np.linalg.det(template_to_source()[:3, :3])) * template.brain.sum() * template.grid.voxel_ml
-    assert control["described"]["head, ml"]["mean"] == pytest.approx(size, rel=0.03)
+    assert control["described"]["whole brain, ml"]["mean"] == pytest.approx(size, rel=0.03)
     page = (tmp_path / "aged" / "report.html").read_text(encoding="utf-8")
     digits = 2 if own.std(ddof=1) < 10 else 1
     assert f"<td>{own.mean():.{digits}f} ± {own.std(ddof=1):.{digits}f} ({own.min():.{digits}f} to " in page
