@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mri3d.commands.compare import CHANGES, JSON, Outcome, page_folder, versions
 from mri3d.commands.grouping import bundle_of, seen_by, unscored, visits_of
 from mri3d.errors import InputError, Mri3dError, UsageError
+from mri3d.grid import Affine
 from mri3d.reporting.change_figure import Change, draw_change
 from mri3d.reporting.names import REPORT, plain_words
 from mri3d.reporting.ownership import writable
@@ -243,7 +244,7 @@ def _write_change(pair: Pair, output: Path) -> Coregistration:
     for scan, of in ((first, grid), (later, later_grid)):
         if not scan.grid.matches(of):
             raise InputError(str(scan.path), "the scan that was scored", "one on another grid", _AGAIN)
-    registered = coregister(first, brain, later)
+    registered = coregister(first, brain, later, _by_the_template(pair))
     moved, inside = resample_within(after, later_brain, later_grid, grid, registered.to_moving)
     both = brain & inside
     change = np.where(both, moved - before, 0).astype(np.float32)
@@ -253,6 +254,15 @@ def _write_change(pair: Pair, output: Path) -> Coregistration:
     shown = Change(person, name, later_name, grid, first.data, both, before, moved, change, threshold)
     draw_change(shown, output / f"{pair.stem}_change.png")
     return registered
+
+
+def _by_the_template(pair: Pair) -> Affine | None:
+    """From the first visit's world to the later one's, as both scans were aligned; None where an older mri3d did so."""
+    both = (pair.first.sidecar.get("template_to_source"), pair.later.sidecar.get("template_to_source"))
+    if None in both:
+        return None
+    first, later = (np.array(each, dtype=np.float64) for each in both)
+    return np.asarray(later @ np.linalg.inv(first))
 
 
 def _scan_of(result: Result) -> Volume:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 from nibabel.affines import apply_affine
 from scipy import ndimage
+from scipy.linalg import polar
 
 from mri3d.errors import AlignmentError
 from mri3d.grid import Affine
-from mri3d.volumes.itk import WORK_UNITS, as_sitk, world_matrix
+from mri3d.volumes.itk import RAS_TO_LPS, WORK_UNITS, as_sitk, world_matrix
 from mri3d.volumes.volume import BoolArray, FloatArray, Volume
 
 BINS = 32
@@ -36,6 +39,8 @@ MIN_COVERED = 0.5
 """Share of the brain that an image must show."""
 
 Points = npt.NDArray[np.float64]
+Start = Callable[[sitk.Image], sitk.Euler3DTransform]
+"""Where a search for an image begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +65,18 @@ class Coregistration:
     by_headers: float
 
 
-def coregister(reference: Volume, brain: BoolArray, moving: Volume) -> Coregistration:
-    """Rigid registration of another modality of a head to its reference image, by mutual information in the brain.
+def coregister(reference: Volume, brain: BoolArray, moving: Volume, guess: Affine | None = None) -> Coregistration:
+    """Rigid registration of another image of a head to its reference image, by mutual information in the brain.
 
-    The search starts where the headers place the image, and what it finds must be better than that: scans of one
-    session differ by millimetres. Only where the two do not fit then (another session, wrong headers) does it start
-    once more, from the centres of what both show.
+    The search starts where the headers place the image, since scans of one session differ by millimetres, and from the
+    guess, if there is one; what fits best counts. Only where the two do not fit then (another session, wrong headers)
+    does it start once more, from the centres of what both show.
 
     Args:
         reference: the image whose grid the maps lie on.
         brain: (X, Y, Z) mask in the order of ``reference.data``.
         moving: the other image, on any grid.
+        guess: (4, 4) matrix from the reference's world to the image's, RAS, mm, of which the rigid part is taken.
 
     Raises:
         AlignmentError: the two do not fit, wherever the image is put.
@@ -78,9 +84,13 @@ def coregister(reference: Volume, brain: BoolArray, moving: Volume) -> Coregistr
     head = _Head.of(reference, brain)
     tried = [(head.information(np.eye(4), moving), np.eye(4))]
     by_headers, sharpness = tried[0][0], 0.0
-    for moments in (False, True):
+    starts: list[Start] = [head.from_headers]
+    if guess is not None:
+        starts.append(partial(head.from_guess, guess))
+    for ways in (starts, [head.from_moments]):
         if sharpness < MIN_SHARPNESS:
-            tried += [(head.information(matrix, moving), matrix) for matrix in head.register(moving, moments)]
+            found = [matrix for start in ways for matrix in head.register(moving, start)]
+            tried += [(head.information(matrix, moving), matrix) for matrix in found]
             information, best = max(tried, key=lambda each: each[0])
             sharpness = information / max(head.aside(best, moving), 1e-9)
     covered = head.covered(best, moving)
@@ -124,18 +134,35 @@ class _Head:
         lps = index * np.array(image.GetSpacing()) @ direction.T + np.array(image.GetOrigin())
         return cls(image, inside, lps * (-1, -1, 1), sitk.GetArrayFromImage(image)[array > 0])
 
-    def register(self, moving: Volume, moments: bool) -> list[Affine]:
-        """Where a search leads that starts from the headers or from the ``moments``; nowhere if it breaks off."""
-        image = as_sitk(*moving.canonical(_without_outliers(moving.data)))
+    def from_headers(self, image: sitk.Image) -> sitk.Euler3DTransform:
+        """The image lies where its header says."""
         start = sitk.Euler3DTransform()
         start.SetCenter((self.points.mean(axis=0) * (-1, -1, 1)).tolist())
-        if moments:
-            stripped = sitk.Mask(self.image, self.brain)
-            start = sitk.CenteredTransformInitializer(
-                stripped, image, start, sitk.CenteredTransformInitializerFilter.MOMENTS
-            )
+        return start
+
+    def from_guess(self, guess: Affine, image: sitk.Image) -> sitk.Euler3DTransform:
+        """It lies where the rigid part of a matrix puts it."""
+        start = self.from_headers(image)
+        middle = np.array(start.GetCenter())
+        lps = RAS_TO_LPS @ guess @ RAS_TO_LPS
+        rotation, _ = polar(lps[:3, :3])
+        start.SetMatrix(rotation.ravel().tolist(), 1e-6)
+        start.SetTranslation((apply_affine(lps, middle) - middle).tolist())
+        return start
+
+    def from_moments(self, image: sitk.Image) -> sitk.Euler3DTransform:
+        """What both show has one centre."""
+        stripped = sitk.Mask(self.image, self.brain)
+        start = sitk.CenteredTransformInitializer(
+            stripped, image, self.from_headers(image), sitk.CenteredTransformInitializerFilter.MOMENTS
+        )
+        return sitk.Euler3DTransform(start)
+
+    def register(self, moving: Volume, start: Start) -> list[Affine]:
+        """Where a search leads that starts somewhere; nowhere if it breaks off."""
+        image = as_sitk(*moving.canonical(_without_outliers(moving.data)))
         try:
-            return [world_matrix(self._optimise(image, sitk.Euler3DTransform(start)))]
+            return [world_matrix(self._optimise(image, start(image)))]
         except RuntimeError:  # ITK breaks off where hardly a voxel of the brain lies within the image
             return []
 

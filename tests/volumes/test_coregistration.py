@@ -56,6 +56,21 @@ def test_another_contrast_on_another_grid_is_brought_to_where_it_belongs(truth):
     assert found.moved_mm == pytest.approx(moved, abs=1.0)
 
 
+def test_a_head_that_has_turned_a_good_deal_is_found_from_a_guess_as_two_alignments_give_it():
+    truth = _moved(70.0, (30.0, -40.0, 25.0))
+    rough = truth @ _moved(-4.0, (3.0, 2.0, -3.0)) @ np.diag([1.06, 0.95, 1.04, 1.0])
+    with pytest.raises(AlignmentError, match="to the side"):
+        coregister(_t1(), _t1().data > 0, _t2(truth))
+    found = coregister(_t1(), _t1().data > 0, _t2(truth), rough)
+    assert _distance(found, truth) < 1.0
+    np.testing.assert_allclose(found.to_moving[:3, :3] @ found.to_moving[:3, :3].T, np.eye(3), atol=1e-6)
+
+
+def test_a_wrong_guess_does_no_harm():
+    truth = _moved(4.0, (3.0, -2.0, 4.0))
+    assert _distance(coregister(_t1(), _t1().data > 0, _t2(truth), _moved(90.0, (150.0, 0.0, 0.0))), truth) < 1.0
+
+
 def test_what_shows_no_brain_is_refused():
     noise = np.random.default_rng(0).normal(500, 50, THICK.shape).astype(np.float32)
     with pytest.raises(AlignmentError, match=r"FLAIR.nii.gz: expected an image of the head in T1w.nii.gz"):
