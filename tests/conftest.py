@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-# Before anything loads the libraries that read them; commands that a test starts inherit them.
+# Before anything loads the libraries that read them; commands that a test starts inherit them. A worker inherits what
+# the process that started it has set for itself, so that it sets its own: threads that wait for each other on too few
+# cores made a training of a second take two minutes.
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_SHARE = str(max(1, (os.cpu_count() or 1) // _WORKERS))
 for _name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-    os.environ.setdefault(_name, str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+    os.environ[_name] = _SHARE if _WORKERS > 1 else os.environ.get(_name, _SHARE)
 
 # A shell starts what it runs in the background deaf to Ctrl-C, and so would be all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

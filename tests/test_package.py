@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -86,3 +87,12 @@ def test_the_installed_package_has_its_command_and_data() -> None:
     assert [(script.name, script.value) for script in scripts] == [("mri3d", "mri3d.cli:main")]
     assert files("mri3d.configs").joinpath("cae.yaml").is_file()
     assert files("mri3d.bundles").is_dir()
+
+
+def test_a_worker_of_the_tests_takes_its_part_of_the_cores():
+    import torch
+
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        pytest.skip("one process has all cores")
+    assert torch.get_num_threads() == max(1, (os.cpu_count() or 1) // workers)
