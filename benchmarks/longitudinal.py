@@ -8,8 +8,8 @@ simulated visits from the one real scan: two without a change, and two whose cau
 own; everything from the brain's outline on is done anew. OUT gets the visits, what ``detect`` and ``compare --visits``
 make of them, ``metrics.json`` and ``table.md``.
 
-Two real scans of an unchanged brain differ by more: the scanner drifts and is replaced, the head moves while it is
-scanned, and a brain has more water in the morning. What stands here is what the method alone loses.
+Two real scans of an unchanged brain may differ by more, by all that changes in scanners and in how still heads lie in
+them. What stands here is what the method alone loses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from mri3d.bundle import find_bundle
 from mri3d.commands.detect import detect
 from mri3d.commands.visits import compare_visits
 from mri3d.models.parcellation import DEEP
-from mri3d.scoring.region_size import CUT_OFF
 from mri3d.volumes.atomic import write_json, write_text
 from mri3d.volumes.discovery import discover
 from mri3d.volumes.nifti import read_volume, write_map
@@ -50,7 +49,7 @@ NOISE = 0.01
 """Standard deviation of a visit's noise, as a share of the scan's bright end."""
 
 CAUDATES, PUTAMINA = ([name for name in STRIATUM if kind in name] for kind in ("Caudate", "Putamen"))
-OTHERS = [name for name in DEEP if name not in STRIATUM and name not in CUT_OFF and "Ventricle" not in name]
+OTHERS = [name for name in DEEP if name not in STRIATUM and "Ventricle" not in name]
 """Structures that the network outlines and that the atrophy hardly reaches."""
 
 Array64 = npt.NDArray[np.float64]

@@ -18,7 +18,13 @@ Every message has the same four parts: what is wrong, what was expected, what wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names, for a message: ``a, b, c and 9 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class Mri3dError(Exception):

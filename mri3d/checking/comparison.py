@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mri3d.checking.facts import Facts
 from mri3d.checking.finding import Finding
+from mri3d.errors import some
 
 MIN_REST = 5
 """Volumes from which one of them can be said to be stored otherwise than the rest."""
@@ -133,7 +134,7 @@ def participants(facts: Sequence[Facts], people: Collection[str] | None) -> Iter
         (set(people) - shown, "a volume for every person in participants.tsv", "none for {}"),
     ):
         if names:
-            yield Finding("", "note", "participants", expected, found.format(_some(sorted(names))), remedy)
+            yield Finding("", "note", "participants", expected, found.format(some(sorted(names))), remedy)
 
 
 def robust_spread(values: npt.NDArray[np.float64]) -> float:
@@ -156,6 +157,3 @@ def _size(facts: Facts) -> tuple[float, ...]:
 def _in_mm(size: npt.ArrayLike) -> str:
     return " x ".join(f"{n:.3g}" for n in np.asarray(size)) + " mm"
 
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

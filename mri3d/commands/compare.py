@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from mri3d import __version__
 from mri3d.commands.grouping import TIV, Grouping, Member, read_grouping, told_left_out, unscored
-from mri3d.errors import UsageError
-from mri3d.evaluation.design import Covariate, as_covariate, described, entangled, one_sided, regressors
+from mri3d.errors import UsageError, some
+from mri3d.evaluation.design import Covariate, as_covariate, described, entangled, extent, one_sided, regressors
 from mri3d.evaluation.groups import LEAST, FloatArray, Line, Measure, compare
 from mri3d.reporting.group_maps import MeanMap, draw_mean_maps, mean_map, write_mean_map
 from mri3d.reporting.groups_figure import draw_groups, most_different
@@ -153,7 +153,7 @@ def _composition(grouping: Grouping) -> list[dict[str, Any]]:
             "group": group,
             "people": len(own),
             "described": {name: described(name, [person.cells[name] for person in own]) for name in own[0].cells}
-            | {HEAD: described(HEAD, [repr(head_of(person.result.sidecar["template_to_source"])) for person in own])},
+            | {HEAD: extent([head_of(person.result.sidecar["template_to_source"]) for person in own]) | {"unknown": 0}},
         }
         for group in grouping.groups
         for own in [grouping.of(group)]
@@ -172,9 +172,8 @@ def _notes(results: Results, grouping: Grouping, asked: Asked) -> list[str]:
     """What a reader must know of who is compared, whole sentences."""
     notes = [f"{line}." for line in told_left_out(grouping.left_out)]
     if grouping.absent:
-        few, more = ", ".join(grouping.absent[:3]), len(grouping.absent) - 3
-        few += f" and {more} more" if more > 0 else ""
-        notes.append(f"Of {len(grouping.absent)} in {grouping.table.name} there is no scan in {results.root} ({few}).")
+        told = f"in {grouping.table.name} there is no scan in {results.root} ({some(grouping.absent)})"
+        notes.append(f"Of {len(grouping.absent)} {told}.")
     past = [grouping.histories[person.name] for person in grouping.people]
     repeated = sum(len(each.visits) - 1 + len(each.repeated) for each in past)
     if repeated:

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mri3d import __version__
-from mri3d.errors import InputError, Mri3dError, UsageError
+from mri3d.errors import InputError, Mri3dError, UsageError, some
 from mri3d.evaluation import cohort
 from mri3d.evaluation.bootstrap import Estimate
 from mri3d.evaluation.cohort import Maps, Scan
@@ -176,8 +176,7 @@ def _truths_of(results: Results, source: Path | None) -> Truths:
     without = [who.name for who in people if who.key not in truths.known and who.key not in truths.errors]
     for names, words in ((without, "without a truth, left out"), (truths.unused, "of no scored subject, not used")):
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            logger.info("%s: %s%s", words, ", ".join(names[:3]), more)
+            logger.info("%s: %s", words, some(names))
     return truths
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mri3d.bundle import CONTROLS, SPLIT, describe, find_bundle, shipped
-from mri3d.errors import UsageError
+from mri3d.errors import UsageError, some
 from mri3d.evaluation.design import refuse_commas
 from mri3d.evaluation.groups import LEAST
 from mri3d.reporting.names import TABLE
@@ -301,8 +301,4 @@ def told_left_out(left_out: Mapping[str, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for name, why in left_out.items():
         by_reason.setdefault(why, []).append(name)
-    lines = []
-    for why, names in by_reason.items():
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        lines.append(f"{len(names)} left out ({', '.join(names[:3])}{more}): {why}")
-    return lines
+    return [f"{len(names)} left out ({some(names)}): {why}" for why, names in by_reason.items()]

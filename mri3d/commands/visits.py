@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mri3d.commands.compare import CHANGES, JSON, Outcome, page_folder, versions
 from mri3d.commands.grouping import bundle_of, seen_by, unscored, visits_of
-from mri3d.errors import InputError, Mri3dError, UsageError
+from mri3d.errors import InputError, Mri3dError, UsageError, some
 from mri3d.grid import Affine
 from mri3d.reporting.change_figure import Change, draw_change
 from mri3d.reporting.names import REPORT, plain_words
@@ -87,10 +87,11 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: st
     folder.refuse_standing(overwrite)
     results = read_folder(maps)
     refuse_adjusted(results)
-    pairs = _pairs_of(results)
+    everyone = visits_of(results)
+    pairs = _pairs_of(results, everyone)
     files = [f"{pair.stem}_change{ending}" for pair in pairs for ending in (".nii.gz", ".png")]
     folder.refuse_foreign(files)
-    notes = _notes(results, pairs, bundle)
+    notes = _notes(results, pairs, everyone, bundle)
     for note in notes:
         logger.warning("%s", note)
     made = {
@@ -106,7 +107,7 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: st
         # the record comes first: it tells whose the files are, should the run be cut short
         write_json(output / JSON, {"made": made, "notes": notes, "pairs": [], "files": files})
         told = [_compare(pair, results, output) for pair in tqdm(pairs, desc="compare", unit="visit")]
-        told = sorted(told + _unscored(results), key=lambda each: natural(each["participant"]))
+        told = sorted(told + _unscored(results, everyone), key=lambda each: natural(each["participant"]))
         written = [name for name in files if (output / name).exists()]
         write_json(output / JSON, {"made": made, "notes": notes, "pairs": told, "files": written})
         write_table(output / CHANGES, [line for each in told for line in each["lines"]], COLUMNS)
@@ -115,12 +116,12 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: st
     return Outcome(_in_words(told, made), failures)
 
 
-def _pairs_of(results: Results) -> list[Pair]:
+def _pairs_of(results: Results, everyone: Mapping[str, History]) -> list[Pair]:
     """Every later visit of everyone, in the order of people and visits."""
     by_key = {result.key: result for result in results.scored}
     past = {
         person: History(tuple(visit for visit in each.visits if visit.session), each.dated, each.repeated)
-        for person, each in visits_of(results).items()
+        for person, each in everyone.items()
     }
     several = sorted((person for person, each in past.items() if len(each.visits) > 1), key=natural)
     if not several:
@@ -138,22 +139,24 @@ def _pairs_of(results: Results) -> list[Pair]:
     ]  # fmt: skip
 
 
-def _unscored(results: Results) -> list[dict[str, Any]]:
+def _unscored(results: Results, everyone: Mapping[str, History]) -> list[dict[str, Any]]:
     """Visits that could not be scored, of people who have another: lines that fail."""
-    past, told = visits_of(results), []
+    told = []
     for visit, why in unscored(results):
-        if visit.session and any(other.session for other in getattr(past.get(visit.participant), "visits", ())):
+        if visit.session and any(other.session for other in getattr(everyone.get(visit.participant), "visits", ())):
             names = {"participant": visit.participant, "first": "", "later": _session(visit), "days": None}
             error = f"was not scored: {why}"
             told.append({**names, "files": [], "error": error, "lines": [{**names, "error": error}]})
     return told
 
 
-def _notes(results: Results, pairs: Sequence[Pair], bundle: str | None) -> list[str]:
+def _notes(
+    results: Results, pairs: Sequence[Pair], everyone: Mapping[str, History], bundle: str | None
+) -> list[str]:
     """What a reader must know of who is compared, whole sentences."""
     people = {pair.visit.participant: pair.history for pair in pairs}
     repeated = sum(len(history.repeated) for history in people.values())
-    notes = [*_notes_of_order(people), *_notes_of_lost(results, people)]
+    notes = [*_notes_of_order(people), *_notes_of_lost(results, people, everyone)]
     if repeated:
         notes.append(f"Of several scans of a session the first by name counts; {repeated} further scans do not.")
     try:
@@ -181,16 +184,18 @@ def _notes_of_order(people: Mapping[str, History]) -> list[str]:
     ]
     notes = []
     if halves:
-        notes.append(f"Not all dates can be read, so that session labels count, of {_some(halves)}: {remedy}.")
+        notes.append(f"Not all dates can be read, so that session labels count, of {some(halves)}: {remedy}.")
     if words:
-        notes.append(f"Sessions that are called by words stand in the order of the alphabet, {_some(words)}: {remedy}.")
+        notes.append(f"Sessions that are called by words stand in the order of the alphabet, {some(words)}: {remedy}.")
     return notes
 
 
-def _notes_of_lost(results: Results, people: Mapping[str, History]) -> list[str]:
+def _notes_of_lost(
+    results: Results, people: Mapping[str, History], everyone: Mapping[str, History]
+) -> list[str]:
     """Scans that are no visit, and first visits that are missing."""
     notes = []
-    for name, history in visits_of(results).items():
+    for name, history in everyone.items():
         without = [visit.key for visit in history.visits if not visit.session]
         if without and (len(history.visits) > 1 or name in people):
             notes.append(f"{without[0]} counts for nothing, since it has no session (ses-).")
@@ -200,11 +205,6 @@ def _notes_of_lost(results: Results, people: Mapping[str, History]) -> list[str]
             first = _session(own.visits[0])
             notes.append(f"{_session(visit)} of {visit.participant} was not scored: changes count from {first}.")
     return notes
-
-
-def _some(words: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return f"{', '.join(words[:most])}{more}"
 
 
 def _order_of(pairs: Sequence[Pair]) -> str:

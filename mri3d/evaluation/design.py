@@ -56,13 +56,17 @@ def described(name: str, cells: Sequence[str | None]) -> dict[str, Any]:
         many are ``unknown``.
     """
     known = [cell for cell in cells if cell is not None]
-    unknown = len(cells) - len(known)
+    unknown = {"unknown": len(cells) - len(known)}
     numbers = [number for number in map(number_in, known) if number is not None]
     if name in WORDS or len(numbers) < max(1, len(known)):
-        return {"counts": dict(sorted(Counter(known).items())), "unknown": unknown}
+        return {"counts": dict(sorted(Counter(known).items()))} | unknown
+    return extent(numbers) | unknown
+
+
+def extent(numbers: Sequence[float]) -> dict[str, float | None]:
+    """``mean``, ``sd`` (None of one), ``min`` and ``max`` of one number or more."""
     spread = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-    extent = {"min": min(numbers), "max": max(numbers)}
-    return {"mean": float(np.mean(numbers)), "sd": spread, **extent, "unknown": unknown}
+    return {"mean": float(np.mean(numbers)), "sd": spread, "min": min(numbers), "max": max(numbers)}
 
 
 def refuse_commas(name: str, cells: Mapping[str, str | None]) -> None:

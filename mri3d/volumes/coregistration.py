@@ -82,6 +82,7 @@ def coregister(reference: Volume, brain: BoolArray, moving: Volume, guess: Affin
         AlignmentError: the two do not fit, wherever the image is put.
     """
     head = _Head.of(reference, brain)
+    image = as_sitk(*moving.canonical(_without_outliers(moving.data)))
     tried = [(head.information(np.eye(4), moving), np.eye(4))]
     by_headers, sharpness = tried[0][0], 0.0
     starts: list[Start] = [head.from_headers]
@@ -89,7 +90,7 @@ def coregister(reference: Volume, brain: BoolArray, moving: Volume, guess: Affin
         starts.append(partial(head.from_guess, guess))
     for ways in (starts, [head.from_moments]):
         if sharpness < MIN_SHARPNESS:
-            found = [matrix for start in ways for matrix in head.register(moving, start)]
+            found = [matrix for start in ways for matrix in head.register(image, start)]
             tried += [(head.information(matrix, moving), matrix) for matrix in found]
             information, best = max(tried, key=lambda each: each[0])
             sharpness = information / max(head.aside(best, moving), 1e-9)
@@ -158,9 +159,8 @@ class _Head:
         )
         return sitk.Euler3DTransform(start)
 
-    def register(self, moving: Volume, start: Start) -> list[Affine]:
+    def register(self, image: sitk.Image, start: Start) -> list[Affine]:
         """Where a search leads that starts somewhere; nowhere if it breaks off."""
-        image = as_sitk(*moving.canonical(_without_outliers(moving.data)))
         try:
             return [world_matrix(self._optimise(image, start(image)))]
         except RuntimeError:  # ITK breaks off where hardly a voxel of the brain lies within the image

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mri3d.errors import UsageError
+from mri3d.errors import UsageError, some
 from mri3d.grid import Grid
 from mri3d.volumes.atomic import atomic_write
 from mri3d.volumes.nifti import read_volume, write_image
@@ -93,8 +93,7 @@ def network_beside(path: Path) -> Path:
 
 
 def _none_for(numbers: list[str]) -> str:
-    more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
-    return f"none for {', '.join(numbers[:3])}{more}"
+    return f"none for {some(numbers)}"
 
 
 def _read_names(path: Path) -> dict[int, str]:
