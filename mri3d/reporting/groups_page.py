@@ -11,7 +11,7 @@ from typing import Any
 from mri3d.reporting.html import FIGURE_STYLE, definitions, figure, href, scrolling_table, write_document
 from mri3d.scoring.detection import SIGNIFICANT
 
-OWN_STYLE = "td.name { white-space: nowrap; } th, td { padding: .4rem .6rem; }"
+OWN_STYLE = "td.name { white-space: nowrap; } th, td { padding: .4rem .45rem; }"
 
 HEADS = {
     "region": "region",
@@ -21,10 +21,10 @@ HEADS = {
     "volume_percent": "volume, %",
     "g": "g",
     "interval": "95 % interval",
-    "n": "n",
-    "n_reference": "n ref.",
     "p": "p",
     "q": "q",
+    "n": "n",
+    "n_reference": "n ref.",
 }
 """Columns of the tables, and their names there."""
 
