@@ -6,25 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
 
 def _ours() -> bool:
     return threading.current_thread() is threading.main_thread()  # which alone may say what a signal does
-
-
-@contextmanager
-def ignored() -> Iterator[None]:
-    """Ctrl-C does nothing, nor in processes that are started meanwhile."""
-    if not _ours():
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 @contextmanager
@@ -45,3 +33,21 @@ def held() -> Iterator[None]:
         signal.signal(signal.SIGINT, former)
         if pressed and callable(former):
             former(*pressed[0])
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C, and this one hears it at the end.
+
+    They inherit the signal as blocked. Were it ignored in its place, one pressed meanwhile would be lost.
+    """
+    with held():
+        if not hasattr(signal, "pthread_sigmask"):  # Windows, which has no such inheritance
+            yield
+            return
+        resource_tracker.ensure_running()  # its own start, otherwise at the first process's, unblocks the signal
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)

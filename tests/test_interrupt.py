@@ -12,15 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from torch.utils.data import Dataset
 
 from mri3d.cli import main
 from mri3d.commands import demo
-from mri3d.interrupts import ignored
 from mri3d.reporting.panels import save_png
 from mri3d.reporting.table import read_results
+from mri3d.transforms import processes
+from mri3d.transforms.processes import in_processes
 from tests.serving.server import write_scan
 
 ROOT = Path(__file__).parents[1]
@@ -92,10 +95,27 @@ def test_an_interrupt_while_a_picture_is_drawn_is_not_lost(tmp_path: Path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_that_nobody_may_hear_is_over_afterwards():
-    with ignored():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
+class Pressing(Dataset[bool]):
+    """Ctrl-C is pressed as it goes to a process that is being started; an element says whether it is deaf there."""
+
+    def __init__(self, presses: int) -> None:
+        self.presses = presses
+
+    def __reduce__(self) -> tuple[type[Pressing], tuple[int]]:
+        for _ in range(self.presses):
+            os.kill(os.getpid(), signal.SIGINT)
+        return Pressing, (0,)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> bool:
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_an_interrupt_while_processes_start_is_heard_here_and_not_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processes, "workers", lambda volumes, device: 2)
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
+        list(in_processes(Pressing(1), 2, torch.device("cpu"), "press"))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert list(in_processes(Pressing(0), 2, torch.device("cpu"), "press")) == [True, True]

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mri3d.interrupts import ignored
+from mri3d.interrupts import deaf_children
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def in_processes(dataset: Dataset[T], count: int, device: torch.device, descript
         num_workers=processes if processes > 1 else 0,
         multiprocessing_context="spawn" if processes > 1 else None,  # a forked torch may hang in its thread pool
     )
-    with ignored():  # or each would print its traceback; this process hears Ctrl-C later and ends them
+    with deaf_children():  # or each would print its traceback; this process ends them
         elements = iter(loader)
     yield from tqdm(elements, total=count, desc=description, unit="volume")
 
