@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 
 from mri3d.errors import UsageError
 from mri3d.volumes.naming import MODALITIES
+from mri3d.volumes.tables import Table
 
 ENDINGS = (".json", ".csv", ".tsv")
 _SECTIONS = ("data", "training", "validation", "testing")
@@ -53,7 +53,7 @@ def read_datalist(path: Path, modalities: Sequence[str]) -> list[Entry]:
     read, remedy = (_from_json, _JSON) if path.suffix.lower() == ".json" else (_from_table, _TABLE)
     try:
         return [_entry(raw, modalities, path, place) for place, raw in read(path, modalities)]
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(path, "a readable datalist", str(error), remedy) from error
 
 
@@ -72,26 +72,23 @@ def _from_json(path: Path, modalities: Sequence[str]) -> Iterator[tuple[str, Any
 
 
 def _from_table(path: Path, modalities: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        table = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        columns = table.fieldnames or ()
-        if "image" not in columns and modalities[0] not in columns:
-            raise UsageError(path, f"a column image or {modalities[0]}", f"the columns {list(columns)}", _TABLE)
-        expected = f"the columns {', '.join(_COLUMNS)} or modalities such as T1w"
-        _refuse_unknown(path, expected, columns, (*_COLUMNS, *modalities, *MODALITIES))
-        for row in table:
-            place = f"line {table.line_num}"
-            if None in row:
-                raise UsageError(f"{path}, {place}", f"{len(columns)} cells", "more", _TABLE)
-            cells = {column: (cell or "").strip() for column, cell in row.items()}
-            if "image" in columns and not cells["image"]:
-                remedy = "Fill it in, or take the line out"
-                raise UsageError(f"{path}, {place}", "a path in the column image", "an empty cell", remedy)
-            yield place, {
-                "image": cells["image"] if "image" in columns else {m: cells[m] for m in modalities if cells.get(m)},
-                "mask": cells.get("mask"),
-                "participant": cells.get("participant") or cells.get("participant_id"),
-            }
+    table = Table.read(path)
+    columns = table.columns
+    if "image" not in columns and modalities[0] not in columns:
+        raise UsageError(path, f"a column image or {modalities[0]}", f"the columns {list(columns)}", _TABLE)
+    expected = f"the columns {', '.join(_COLUMNS)} or modalities such as T1w"
+    _refuse_unknown(path, expected, columns, (*_COLUMNS, *modalities, *MODALITIES))
+    for place in table.overlong:
+        raise UsageError(f"{path}, {place}", f"{len(columns)} cells", "more", _TABLE)
+    for place, cells in zip(table.places, table.rows, strict=True):
+        if "image" in columns and not cells["image"]:
+            remedy = "Fill it in, or take the line out"
+            raise UsageError(f"{path}, {place}", "a path in the column image", "an empty cell", remedy)
+        yield place, {
+            "image": cells["image"] if "image" in columns else {m: cells[m] for m in modalities if cells.get(m)},
+            "mask": cells.get("mask"),
+            "participant": cells.get("participant") or cells.get("participant_id"),
+        }
 
 
 def _refuse_unknown(where: Path | str, expected: str, names: Iterable[str], known: Collection[str]) -> None:

@@ -27,11 +27,15 @@ class Table:
 
     Args:
         columns: names of all columns, as they stand there.
-        lines: a cell a column; None for what stands for a missing value (:data:`UNKNOWN`).
+        lines: a cell a column; None for what stands for a missing value (:data:`UNKNOWN`). Empty lines are left out.
+        places: of each line in the file, ``line 2``.
+        overlong: places of lines with more cells than there are columns, of which the others are left out.
     """
 
     columns: tuple[str, ...]
     lines: tuple[tuple[str | None, ...], ...]
+    places: tuple[str, ...]
+    overlong: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Table:
@@ -39,15 +43,22 @@ class Table:
 
         Raises:
             UsageError: it cannot be.
+            OSError: it cannot be read.
         """
+        dialect = csv.excel if delimiter_of(path) == "," else _Tabs
+        reader = csv.reader(io.StringIO(_text(path), newline=""), dialect)
         try:
-            dialect = csv.excel if delimiter_of(path) == "," else _Tabs
-            rows = list(csv.reader(io.StringIO(_text(path), newline=""), dialect))
+            rows = [(f"line {reader.line_num}", [_bare(cell) for cell in row]) for row in reader if row]
         except csv.Error as error:
             raise UsageError(path, "a table", str(error), "Look for a quote that is not closed") from error
-        columns, *lines = ([_bare(cell) for cell in row] for row in rows or [[]])
+        (_, columns), *lines = rows or [("", [])]
         width = len(columns)
-        return cls(tuple(columns), tuple(tuple(_known(c) for c in (line + [""] * width)[:width]) for line in lines))
+        return cls(
+            tuple(columns),
+            tuple(tuple(_known(c) for c in (line + [""] * width)[:width]) for _, line in lines),
+            tuple(place for place, _ in lines),
+            tuple(place for place, line in lines if len(line) > width),
+        )
 
     @property
     def rows(self) -> list[dict[str, str | None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ from mri3d.errors import InputError, Mri3dError, UsageError
 from mri3d.grid import Grid
 from mri3d.volumes.naming import ImageName, is_nifti, unfit
 from mri3d.volumes.nifti import read_volume
+from mri3d.volumes.tables import Table
 from mri3d.volumes.volume import BoolArray
 
 LABELS = {
@@ -258,17 +258,14 @@ def _from_table(path: Path, subjects: Sequence[Who]) -> Truths:
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Place and cells of each line."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            columns = table.fieldnames or ()
-            if "subject" not in columns or not {"label", "mask"} & set(columns):
-                found = f"the columns {', '.join(columns) or 'of an empty file'}"
-                raise UsageError(path, "the columns subject, and label or mask or both", found, "Mend the first line")
-            for row in table:
-                cells = {name: (row.get(name) or "").strip() for name in ("subject", "label", "mask")}
-                yield f"{path}, line {table.line_num}", cells
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(path, "a readable table", str(error), "Save it as UTF-8 text") from error
+        table = Table.read(path)
+    except OSError as error:
+        raise UsageError(path, "a readable table", str(error), "Check its permissions") from error
+    if "subject" not in table.columns or not {"label", "mask"} & set(table.columns):
+        found = f"the columns {', '.join(table.columns) or 'of an empty file'}"
+        raise UsageError(path, "the columns subject, and label or mask or both", found, "Mend the first line")
+    for place, row in zip(table.places, table.rows, strict=True):
+        yield f"{path}, {place}", {name: row.get(name) or "" for name in ("subject", "label", "mask")}
 
 
 def _truth_of(cells: Mapping[str, str], where: str, folder: Path) -> Truth:

@@ -406,6 +406,7 @@ ROWS = [{"image": "x/a.nii", "participant": "anna"}, {"image": "x/b.nii", "mask"
         ("l.csv", "image,mask,participant\nx/a.nii,,anna\n\nx/b.nii,m/b.nii,\n"),
         ("l.CSV", "\ufeffimage,mask,participant_id\r\nx/a.nii,,anna\r\n x/b.nii , m/b.nii ,\r\n"),
         ("l.tsv", "participant_id\timage\tmask\nanna\tx/a.nii\t\n\tx/b.nii\tm/b.nii\n"),
+        ("l.tsv", '"image"\t"mask"\t"participant"\n"x/a.nii"\tn/a\t"anna"\n"x/b.nii"\t"m/b.nii"\tn/a\n'),
         ("l.tsv", "participant_id\tT1w\tFLAIR\tmask\nanna\tx/a.nii\tf.nii\t\n\tx/b.nii\t\tm/b.nii\n"),
     ],
 )
@@ -492,10 +493,15 @@ def test_a_malformed_datalist(tmp_path: Path, name: str, content: Any, words: st
         discover(listed(tmp_path, name, content))
 
 
+def test_a_datalist_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / "l.tsv").write_text("image\tparticipant\na.nii\tJosé\n", encoding="utf-16")
+    assert discover(tmp_path / "l.tsv").subjects[0].participant == "José"
+
+
 def test_a_datalist_that_is_no_text(tmp_path: Path) -> None:
-    for name in ("l.csv", "l.json"):
+    for name, words in (("l.csv", "a column image"), ("l.json", "readable")):
         (tmp_path / name).write_bytes(b"\xff\xfe\x00\x81")
-        with pytest.raises(UsageError, match="readable"):
+        with pytest.raises(UsageError, match=words):
             discover(tmp_path / name)
 
 

@@ -143,6 +143,12 @@ def test_a_label_of_a_participant_holds_for_all_scans_and_a_mask_does_not(tmp_pa
     assert set(found.errors) == {who.key for who in SUBJECTS[:2]} and not found.known
 
 
+def test_a_lone_quote_in_a_table_swallows_no_line(tmp_path):
+    text = 'subject\tlabel\tnote\nsub-01\t0\t"fine\nsub-02\t1\tlesion"\n'
+    known = find_truths(table(tmp_path, text, "truth.tsv"), SUBJECTS).known
+    assert known[SUBJECTS[2].key] == Truth(None, True) and len(known) == len(SUBJECTS)
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -152,7 +158,7 @@ def test_a_label_of_a_participant_holds_for_all_scans_and_a_mask_does_not(tmp_pa
         ("name,label\nsub-02,1\n", ("name, label", "subject")),
         ("", ("empty",)),
         ("subject,label\nsub-7,1\n", ("sub-7", "sub-02_T1w")),
-        ("subject,label\nsub-\x80,1", ("table",)),
+        ("subject,label\nsub-\x80,1", ("sub-\x80", "sub-02_T1w")),
     ],
 )
 def test_a_table_that_cannot_be_used_names_what_is_wrong(tmp_path, text, names):
