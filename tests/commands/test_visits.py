@@ -111,6 +111,20 @@ def test_who_fails_is_a_line_and_the_others_go_on(compared: tuple[Path, str]) ->
     }  # fmt: skip
 
 
+def test_a_visit_that_may_be_of_somebody_else_is_told(study: Path, compared: tuple[Path, str], tmp_path: Path) -> None:
+    """A scan in which the head is all but lost in noise has as little in common with the first as another head's."""
+    shutil.copytree(study / "out", tmp_path / "out")
+    noise = np.random.default_rng(1).normal(0, 300, LATER.shape)
+    hidden = np.clip(brain_on(LATER) + noise, 0, None)
+    scan = write_nifti(tmp_path / "t1.nii.gz", Grid(LATER.shape, moved() @ LATER.affine), hidden, dtype=np.int16)
+    change_sidecar(tmp_path / "out", KEYS[1], inputs={"T1w": {"path": str(scan)}})
+    write_table(tmp_path / "out", KEYS)
+    said = mri3d("compare", tmp_path / "out", "--visits", "-o", tmp_path / "r").output
+    words = "sub-01 ses-10 has no more in common with the first visit"
+    assert words in said and words in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "in common" not in compared[1]
+
+
 def test_dates_put_visits_in_order_and_give_changes_a_year(study: Path, tmp_path: Path) -> None:
     """By its dates ses-10 came first; its scan is lost on the way, which fails the pair but not the dates."""
     shutil.copytree(study, tmp_path / "s")
