@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from mri3d.bundle import REGIONS, find_bundle, shipped
+from mri3d.recipe import modalities_of
 from mri3d.resources import atlas_path
 
-MEASURING = [name for name in shipped() if (find_bundle(name) / "models" / REGIONS[0]).exists()]
+ALONE = [name for name in shipped() if modalities_of(find_bundle(name)) == ["T1w"]]
 
 
-def test_every_bundle_of_t1w_alone_measures_regions() -> None:
-    assert [name for name in shipped() if not name.endswith("flair")] == MEASURING
+def known_to(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((find_bundle(name) / "models" / REGIONS[0]).read_text(encoding="utf-8"))
+    return found
 
 
-@pytest.mark.parametrize("name", MEASURING)
+@pytest.mark.parametrize("name", shipped())
 def test_a_bundle_has_the_atlas_and_its_network(name: str) -> None:
     for file in REGIONS[1:]:
         assert (find_bundle(name) / "models" / file).read_bytes() == (atlas_path().parent / file).read_bytes()
 
 
 def test_bundles_of_one_preprocessing_know_the_same_healthy_people() -> None:
-    first, *others = (json.loads((find_bundle(name) / "models" / REGIONS[0]).read_text()) for name in MEASURING)
-    assert first["people"] == 39
+    first, *others = map(known_to, ALONE)
+    assert first["people"] == 39 and len(others) == 3
     for other in others:
         assert other == first
+
+
+def test_the_bundle_of_three_modalities_knows_the_same_people_by_their_t1w() -> None:
+    """By its own preprocessing, which does to a T1w what the others' does."""
+    one, three = known_to("brain_t1"), known_to("brain_t1t2flair")
+    for name, values in one["covariates"].items():
+        assert three["covariates"][name] == (values if name == "sex" else pytest.approx(values, rel=1e-6))
+    for name, region in one["regions"].items():
+        assert three["regions"][name]["values"] == pytest.approx(region["values"], abs=0.05 * region["std"])
