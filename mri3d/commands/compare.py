@@ -25,14 +25,15 @@ from mri3d.reporting.groups_page import write_groups_page
 from mri3d.reporting.names import REPORT, plain_words
 from mri3d.reporting.ownership import PageFolder, recorded_files, writable
 from mri3d.reporting.results import Results, read_folder, refuse_adjusted
-from mri3d.reporting.table import write_table
+from mri3d.reporting.table import Row, write_table
 from mri3d.scoring.covariates import head_of
 from mri3d.scoring.detection import SIGNIFICANT
 from mri3d.volumes.atomic import write_json
 
 logger = logging.getLogger(__name__)
 
-JSON, GROUPS, CHANGES, FOREST, MEANS = "compare.json", "groups.csv", "changes.csv", "groups.png", "means.png"
+JSON, GROUPS, PEOPLE, CHANGES = "compare.json", "groups.csv", "people.csv", "changes.csv"
+FOREST, MEANS = "groups.png", "means.png"
 COLUMNS = (
     "region", "measure", "group", "reference", "n", "n_reference", "mean", "sd", "mean_reference", "sd_reference",
     "difference", "difference_low", "difference_high", "volume_percent", "g", "g_low", "g_high", "p", "q",
@@ -82,12 +83,12 @@ class Asked:
 
 def page_folder(output: Path) -> PageFolder:
     """The folder of a comparison, whose record lists the maps that its names alone do not tell."""
-    names = (GROUPS, CHANGES, FOREST, MEANS, REPORT, *recorded_files(output / JSON))
+    names = (GROUPS, PEOPLE, CHANGES, FOREST, MEANS, REPORT, *recorded_files(output / JSON))
     return PageFolder(output, "compare", JSON, tuple(dict.fromkeys(names)))
 
 
 def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outcome:
-    """Write ``groups.csv``, ``compare.json``, mean z-maps, pictures and ``report.html``.
+    """Write ``groups.csv``, ``people.csv``, ``compare.json``, mean z-maps, pictures and ``report.html``.
 
     Args:
         asked: what is to be compared with what.
@@ -139,6 +140,8 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
         folder.clear()
         write_json(output / JSON, {"made": made, **told})
         write_table(output / GROUPS, rows, COLUMNS)
+        people = _people(grouping, measures)
+        write_table(output / PEOPLE, people, list(people[0]))
         for group, found in maps.items():
             write_mean_map(output / files[group], found, group)
         _draw(rows, grouping, maps, output)
@@ -157,6 +160,21 @@ def _composition(grouping: Grouping) -> list[dict[str, Any]]:
         }
         for group in grouping.groups
         for own in [grouping.of(group)]
+    ]
+
+
+def _people(grouping: Grouping, measures: Sequence[Measure]) -> list[Row]:
+    """A line a person with all that is compared, for another program to do it again."""
+    taken = {"participant", "group", HEAD, *(of.name for of in measures)}
+    return [
+        {
+            "participant": person.name,
+            "group": person.group,
+            **{f"{name} (of the table)" if name in taken else name: cell for name, cell in person.cells.items()},
+            HEAD: head_of(person.result.sidecar["template_to_source"]),
+            **{of.name: float(of.values[i]) if np.isfinite(of.values[i]) else None for of in measures},
+        }
+        for i, person in enumerate(grouping.people)
     ]
 
 

@@ -70,7 +70,9 @@ def _composition(groups: Sequence[Mapping[str, Any]]) -> str:
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     lines = [[group["group"], group["people"], *map(_in_words, group["described"].values())] for group in groups]
     body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in line)}</tr>" for line in lines)
-    return f"<h2>Who is compared</h2>{scrolling_table('Who is compared', heads, body)}"
+    table = scrolling_table("Who is compared", heads, body)
+    words = '<a href="people.csv">people.csv</a> has everybody by name, with what is compared.'
+    return f"<h2>Who is compared</h2>{table}<p>{words}</p>"
 
 
 def _in_words(told: Mapping[str, Any]) -> str:

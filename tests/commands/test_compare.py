@@ -13,6 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import stats
 
 from mri3d.volumes.alignment import load_template
 from mri3d.volumes.discovery import discover
@@ -91,6 +92,19 @@ def test_the_region_that_shrank_is_found_on_its_side(compared: tuple[Path, str])
     assert float(rows["Anomalous ml"]["difference"]) > 0
 
 
+def test_everybody_is_listed_with_the_values_that_are_compared(compared: tuple[Path, str]) -> None:
+    """Welch's test by SciPy on the listed values gives the table's p."""
+    people = read(compared[0] / "people.csv")
+    assert [row["participant"] for row in people] == [*HC, *HD]
+    assert [row["group"] for row in people] == ["Control"] * 5 + ["HD"] * 5
+    assert [(row["age"], row["sex"]) for row in people] == [(str(of["age"]), of["sex"]) for of in table().values()]
+    for row in read(compared[0] / "groups.csv"):
+        values = [float(of[row["region"]]) for of in people]
+        p = stats.ttest_ind(values[:5], values[5:], equal_var=False).pvalue
+        assert p == pytest.approx(float(row["p"]), rel=1e-3)
+        assert np.mean(values[5:]) == pytest.approx(float(row["mean"]), abs=1e-4)
+
+
 def test_the_command_says_what_differs_and_how(compared: tuple[Path, str]) -> None:
     assert "Control 5, HD 5; 0 left out. Reference: Control" in compared[1]
     assert "1 of 3 regions at q < 0.05" in compared[1]
@@ -145,6 +159,17 @@ def run(study: Path, output: Path, *words: object, exit_code: int = 0, maps: Pat
 
 
 @pytest.mark.usefixtures("no_maps")
+def test_a_covariate_that_is_called_like_a_region_keeps_a_column_of_its_own(
+    no_maps: None, study: Path, tmp_path: Path
+) -> None:
+    rows = {name: {**cells, "Left Caudate": 3 + i * i % 7} for i, (name, cells) in enumerate(table().items())}
+    named = write_participants(tmp_path / "people.tsv", rows)
+    run(study, tmp_path / "report", "--groups", named, "--covariates", "Left Caudate")
+    people = read(tmp_path / "report" / "people.csv")
+    assert [of["Left Caudate (of the table)"] for of in people] == [str(of["Left Caudate"]) for of in rows.values()]
+    assert float(people[-1]["Left Caudate"]) < -1
+
+
 def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     """Controls of 30 and patients of 60, in whom the brain stem shrinks with age alone."""
     rng = np.random.default_rng(1)
@@ -166,6 +191,12 @@ def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     # raw means stay, the difference is another
     assert plain["Brain Stem"]["mean"] == adjusted["Brain Stem"]["mean"]
     assert abs(float(adjusted["Brain Stem"]["difference"])) < 1 < abs(float(plain["Brain Stem"]["difference"]))
+    # what is listed of everybody says it again
+    people = read(tmp_path / "aged" / "people.csv")
+    kinds = [[1.0, of["group"] == "HD", of["sex"] == "M"] for of in people]
+    sizes = [[float(of["age"]), np.log(float(of["whole brain, ml"]))] for of in people]
+    fit = np.linalg.lstsq(np.hstack([kinds, sizes]), [float(of["Brain Stem"]) for of in people], rcond=None)[0]
+    assert fit[1] == pytest.approx(float(adjusted["Brain Stem"]["difference"]), abs=1e-3)
     told = json.loads((tmp_path / "aged" / "compare.json").read_text(encoding="utf-8"))
     assert "age (linear), sex (M against F), tiv (linear)" in told["made"]["model"]
     own = np.round([ages[name] for name in HD], 1)
