@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ class Mri3dGroup(click.Group):
             click.echo(f"mri3d: {error}", err=True)
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt:
+            # what is cleaned up from here on takes seconds, and pressing again would only break that off
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             resumable = command is not None and any(option.name == "resume" for option in command.params)
             click.echo(f"mri3d: interrupted{'; go on with --resume' if resumable else ''}", err=True)

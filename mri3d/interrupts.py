@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from types import FrameType
-from typing import Any
 
 
 def _ours() -> bool:
@@ -25,19 +23,19 @@ def held() -> Iterator[None]:
     if not _ours():
         yield
         return
-    pressed: list[tuple[int, FrameType | None]] = []
-    former: Any = signal.signal(signal.SIGINT, lambda number, frame: pressed.append((number, frame)))
+    pressed: list[int] = []
+    former = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, former)
-        if pressed and callable(former):
-            former(*pressed[0])
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
 def deaf_children() -> Iterator[None]:
-    """Processes that are started meanwhile never hear Ctrl-C, and this one hears it at the end.
+    """Processes that are started meanwhile never hear Ctrl-C, and the thread that may hear it does so at the end.
 
     They inherit the signal as blocked. Were it ignored in its place, one pressed meanwhile would be lost.
     """

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def interrupted(ready: Callable[[], bool], *words: object) -> list[str]:
-    """Start a command, press Ctrl-C once it is ready, and return what it says, progress bars left out."""
+    """Start a command, press Ctrl-C once it is ready, and again once it has said so; what it says without bars."""
     command = [sys.executable, "-m", "mri3d.cli", *map(str, words), "--device", "cpu"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT)
     deadline = time.monotonic() + 240
@@ -38,8 +39,17 @@ def interrupted(ready: Callable[[], bool], *words: object) -> list[str]:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # a terminal tells the whole group, worker processes too
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
+    patience = threading.Timer(120, process.kill)
+    patience.start()
+    assert process.stderr is not None
+    told = ""
+    for line in process.stderr:
+        told += line
+        if "interrupted" in line:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+    patience.cancel()
+    assert process.wait() == 130, told
     return [line for line in told.splitlines() if line.strip() and "%|" not in line]
 
 
@@ -68,6 +78,14 @@ def test_train_has_no_words_from_its_worker_processes(tmp_path: Path):
     assert told == ["mri3d: interrupted; go on with --resume"]
 
 
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """Puts back what a command that was interrupted leaves: it hears nothing more."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.usefixtures("hearing")
 def test_what_cannot_be_resumed_is_not_said_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def press(*_: object) -> str:
         raise KeyboardInterrupt
@@ -119,3 +137,11 @@ def test_an_interrupt_while_processes_start_is_heard_here_and_not_there(monkeypa
         list(in_processes(Pressing(1), 2, torch.device("cpu"), "press"))
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert list(in_processes(Pressing(0), 2, torch.device("cpu"), "press")) == [True, True]
+
+
+def test_an_interrupt_that_is_to_end_python_does_so_after_what_held_it():
+    """As the default action of the operating system, which no Python function tells."""
+    words = "import os, signal; from mri3d.interrupts import held; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    words += "with held():\n    os.kill(os.getpid(), signal.SIGINT)\n    print('held', flush=True)\nprint('on')"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.returncode) == ("held\n", -signal.SIGINT)

@@ -25,7 +25,7 @@ from mri3d.reporting.groups_page import write_groups_page
 from mri3d.reporting.names import REPORT, plain_words
 from mri3d.reporting.ownership import PageFolder, recorded_files, writable
 from mri3d.reporting.results import Results, read_folder, refuse_adjusted
-from mri3d.reporting.table import Row, write_table
+from mri3d.reporting.table import Row, distinct, write_table
 from mri3d.scoring.covariates import head_of
 from mri3d.scoring.detection import SIGNIFICANT
 from mri3d.volumes.atomic import write_json
@@ -83,7 +83,7 @@ class Asked:
 
 def page_folder(output: Path) -> PageFolder:
     """The folder of a comparison, whose record lists the maps that its names alone do not tell."""
-    names = (GROUPS, PEOPLE, CHANGES, FOREST, MEANS, REPORT, *recorded_files(output / JSON))
+    names = (GROUPS, CHANGES, FOREST, MEANS, REPORT, *recorded_files(output / JSON))
     return PageFolder(output, "compare", JSON, tuple(dict.fromkeys(names)))
 
 
@@ -121,7 +121,7 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
     measures = _measures(results, grouping.people)
     rows = [_row(line, grouping.groups) for line in compare(measures, numbers, adjusted)]
     files = {group: f"group-{word}_zscore.nii.gz" for group, word in plain_words(grouping.groups).items()}
-    folder.refuse_foreign(files.values())
+    folder.refuse_foreign([PEOPLE, *files.values()])
     maps, failures = _mean_maps(grouping)
     notes += _notes_of_maps(maps, grouping, failures)
     for note in notes:
@@ -133,15 +133,14 @@ def compare_groups(asked: Asked, output: Path, overwrite: bool = False) -> Outco
         "left_out": dict(grouping.left_out),
         "notes": notes,
         "lines": rows,
-        "files": [files[group] for group in maps],
+        "files": [PEOPLE, *(files[group] for group in maps)],
         "failures": list(failures),
     }
     with writable(output):
         folder.clear()
         write_json(output / JSON, {"made": made, **told})
         write_table(output / GROUPS, rows, COLUMNS)
-        people = _people(grouping, measures)
-        write_table(output / PEOPLE, people, list(people[0]))
+        _write_people(output / PEOPLE, grouping, measures)
         for group, found in maps.items():
             write_mean_map(output / files[group], found, group)
         _draw(rows, grouping, maps, output)
@@ -163,19 +162,21 @@ def _composition(grouping: Grouping) -> list[dict[str, Any]]:
     ]
 
 
-def _people(grouping: Grouping, measures: Sequence[Measure]) -> list[Row]:
+def _write_people(path: Path, grouping: Grouping, measures: Sequence[Measure]) -> None:
     """A line a person with all that is compared, for another program to do it again."""
-    taken = {"participant", "group", HEAD, *(of.name for of in measures)}
-    return [
-        {
-            "participant": person.name,
-            "group": person.group,
-            **{f"{name} (of the table)" if name in taken else name: cell for name, cell in person.cells.items()},
-            HEAD: head_of(person.result.sidecar["template_to_source"]),
-            **{of.name: float(of.values[i]) if np.isfinite(of.values[i]) else None for of in measures},
-        }
-        for i, person in enumerate(grouping.people)
-    ]
+    names = distinct([*(of.name for of in measures), "participant", "group", HEAD, *grouping.people[0].cells])
+    regions, (person, group, head, *cells) = names[: len(measures)], names[len(measures) :]
+    rows: list[Row] = []
+    for i, of in enumerate(grouping.people):
+        row: Row = {person: of.name, group: of.group, head: head_of(of.result.sidecar["template_to_source"])}
+        row |= zip(cells, of.cells.values(), strict=True)
+        row |= {name: _known(measure.values[i]) for name, measure in zip(regions, measures, strict=True)}
+        rows.append(row)
+    write_table(path, rows, (person, group, *cells, head, *regions))
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _refuse_older(results: Results) -> None:

@@ -39,10 +39,12 @@ DESCRIPTION = "mri3d z-map, later visit minus first"
 _AGAIN = "Put the scan back as it was, or run mri3d detect again on the folder where it is now"
 SHORTEST = 0.1
 """Years from which on a change a year is told: over weeks it would be noise, multiplied."""
-STRANGERS = 0.1
-"""Mutual information below which two visits may show two people (:class:`Coregistration`). Measured on T1w, registered:
-0.04 to 0.08 for 26 pairs of two people as scanned, 0.04 to 0.06 where 60 such pairs lie on the template; six people and
-a simulated second visit of theirs 0.34 to 0.36, and 0.14 to 0.15 once that has slices of 5 mm and noise of 8 %."""
+ONE_HEAD_INFORMATION, ONE_HEAD_SHARPNESS = 0.1, 2.5
+"""Mutual information and sharpness (:class:`Coregistration`) below both of which two visits may show two people.
+Measured on registered T1w. Two people: 0.04 to 0.08 and 1.5 to 2.1 (26 pairs as scanned), 0.04 to 0.07 and 1.8 to 2.3
+(60 pairs on the template). Six people and a simulated second visit: 0.34 to 0.36 and 7.0 or more, in slices of 5 mm
+with noise of 8 % 0.14 to 0.15 and 2.7 or more. An uneven receive field takes information, not sharpness: 0.08 and 4.0
+where it is exp(0.7 x + 0.5 y), x and y from -1 to 1 over the volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,7 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: st
     files = [f"{pair.stem}_change{ending}" for pair in pairs for ending in (".nii.gz", ".png")]
     folder.refuse_foreign(files)
     notes = _notes(results, pairs, everyone, bundle)
-    for note in notes:
-        logger.warning("%s", note)
+    _warn(notes)
     made = {
         "command": "compare",
         "maps": str(results.root),
@@ -111,8 +112,8 @@ def compare_visits(maps: Path, output: Path, overwrite: bool = False, bundle: st
         # the record comes first: it tells whose the files are, should the run be cut short
         write_json(output / JSON, {"made": made, "notes": notes, "pairs": [], "files": files})
         told = [_compare(pair, results, output) for pair in tqdm(pairs, desc="compare", unit="visit")]
-        for note in (doubts := _notes_of_strangers(told)):
-            logger.warning("%s", note)
+        doubts = _notes_of_strangers(told)
+        _warn(doubts)
         notes += doubts
         told = sorted(told + _unscored(results, everyone), key=lambda each: natural(each["participant"]))
         written = [name for name in files if (output / name).exists()]
@@ -216,14 +217,21 @@ def _notes_of_lost(
 
 def _notes_of_strangers(told: Sequence[Mapping[str, Any]]) -> list[str]:
     """Visits that may be another person's."""
-    shared = {f"{each['participant']} {each['later']}": each["registration"]["information"]
-              for each in told if not each["error"]}  # fmt: skip
-    return [
-        f"{name} has no more in common with the first visit (mutual information {information:.2f}) than scans of two "
-        f"people (below {STRANGERS:g}): check whose scan it is."
-        for name, information in shared.items()
-        if information < STRANGERS
-    ]
+    notes = []
+    for each in told:
+        fit = each.get("registration")
+        if fit and fit["information"] < ONE_HEAD_INFORMATION and fit["sharpness"] < ONE_HEAD_SHARPNESS:
+            notes.append(
+                f"{each['participant']} {each['later']} has no more in common with the first visit than scans of two "
+                f"people (mutual information {fit['information']:.2f}, sharpness {fit['sharpness']:.1f}): check whose "
+                "it is."
+            )
+    return notes
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        logger.warning("%s", note)
 
 
 def _order_of(pairs: Sequence[Pair]) -> str:

@@ -55,7 +55,7 @@ def write_groups_page(path: Path, told: Mapping[str, Any], made: Mapping[str, An
         f"<ul>{notes}</ul>" if notes else "",
         figure(forest, "The regions that differ most.", _described(told["lines"])) if forest.is_file() else "",
         *(_section(group, reference, told["lines"]) for group in groups if group != reference),
-        _maps(path.parent, told["files"]),
+        _maps(path.parent, [name for name in told["files"] if name.endswith(".nii.gz")]),
         "<h2>How it was made</h2>",
         definitions({name: of for name, of in made.items() if of not in ([], "")}),
     ]

@@ -99,6 +99,15 @@ def write_table(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None
         temporary.write_bytes(text.getvalue().encode("utf-8", errors="backslashreplace"))
 
 
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names of columns, of which none hides another: what stands there already gets a number."""
+    found: list[str] = []
+    for name in names:
+        numbered = (name, *(f"{name} ({number})" for number in range(2, len(found) + 3)))
+        found.append(next(each for each in numbered if each not in found))
+    return found
+
+
 def read_results(path: Path) -> list[Row]:
     """The rows of a results table, with their ``key`` again.
 

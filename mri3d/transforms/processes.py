@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -38,7 +39,8 @@ def in_processes(dataset: Dataset[T], count: int, device: torch.device, descript
         num_workers=processes if processes > 1 else 0,
         multiprocessing_context="spawn" if processes > 1 else None,  # a forked torch may hang in its thread pool
     )
-    with deaf_children():  # or each would print its traceback; this process ends them
+    # or each would print its traceback; this process ends them
+    with deaf_children() if processes > 1 else nullcontext():
         elements = iter(loader)
     yield from tqdm(elements, total=count, desc=description, unit="volume")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mri3d.errors import UsageError
 from mri3d.volumes.naming import MODALITIES
-from mri3d.volumes.tables import Table
+from mri3d.volumes.tables import MISSING, Table
 
 ENDINGS = (".json", ".csv", ".tsv")
 _SECTIONS = ("data", "training", "validation", "testing")
@@ -75,17 +75,21 @@ def _from_table(path: Path, modalities: Sequence[str]) -> Iterator[tuple[str, An
     table = Table.read(path)
     columns = table.columns
     if "image" not in columns and modalities[0] not in columns:
-        raise UsageError(path, f"a column image or {modalities[0]}", f"the columns {list(columns)}", _TABLE)
+        remedy = f"{_TABLE}; part columns by {table.separated_by}"
+        raise UsageError(path, f"a column image or {modalities[0]}", f"the columns {list(columns)}", remedy)
     expected = f"the columns {', '.join(_COLUMNS)} or modalities such as T1w"
     _refuse_unknown(path, expected, columns, (*_COLUMNS, *modalities, *MODALITIES))
-    for place in table.overlong:
-        raise UsageError(f"{path}, {place}", f"{len(columns)} cells", "more", _TABLE)
-    for place, cells in zip(table.places, table.rows, strict=True):
-        if "image" in columns and not cells["image"]:
+    table.refuse_ambiguous()
+    named = [name for name in columns if name not in _COLUMNS]
+    if "image" in columns and named:
+        raise UsageError(path, "the column image or one for each modality", f"image and {', '.join(named)}", _TABLE)
+    for line in table.lines:
+        cells = {name: word for name, word in zip(columns, line.words, strict=True) if word not in MISSING}
+        if "image" in columns and "image" not in cells:
             remedy = "Fill it in, or take the line out"
-            raise UsageError(f"{path}, {place}", "a path in the column image", "an empty cell", remedy)
-        yield place, {
-            "image": cells["image"] if "image" in columns else {m: cells[m] for m in modalities if cells.get(m)},
+            raise UsageError(f"{path}, {line.place}", "a path in the column image", "an empty cell", remedy)
+        yield line.place, {
+            "image": cells["image"] if "image" in columns else {m: cells[m] for m in modalities if m in cells},
             "mask": cells.get("mask"),
             "participant": cells.get("participant") or cells.get("participant_id"),
         }

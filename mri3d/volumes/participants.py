@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from mri3d.errors import UsageError
-from mri3d.volumes.tables import Table, delimiter_of
+from mri3d.volumes.tables import Table
 
 NAME, KEY = "participants.tsv", "participant_id"
 OLDEST = 125.0
@@ -106,19 +105,17 @@ def read_named_table(path: Path) -> dict[str, dict[str, str | None]]:
         path: a BIDS ``participants.tsv``; one that ends in ``.csv`` has commas.
 
     Raises:
-        UsageError: no such file, no column ``participant_id``, two columns of a name, no people, or lines of a person
-            that contradict each other.
+        UsageError: no such file, no column ``participant_id``, two columns of a name, a line with more cells than
+            columns, no people, or lines of a person that contradict each other.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise UsageError(path, "a table with a column participant_id (participants.tsv)", found, "Check the path")
     table = Table.read(path)
     if KEY not in table.columns:
-        remedy = f"Name the column so, and part columns by {'commas' if delimiter_of(path) == ',' else 'tabs'}"
+        remedy = f"Name the column so, and part columns by {table.separated_by}"
         raise UsageError(path, "a column participant_id", ", ".join(table.columns) or "an empty file", remedy)
-    twice = [name for name, count in Counter(table.columns).items() if count > 1 and name]
-    if twice:
-        raise UsageError(path, "columns of different names", f"{twice[0]} more than once", "Rename or remove one")
+    table.refuse_ambiguous()
     people: dict[str, dict[str, str | None]] = {}
     for person, name, cell in table.cells_of(KEY):
         known = people.setdefault(person, {}).setdefault(name, cell)

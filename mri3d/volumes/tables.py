@@ -5,14 +5,19 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mri3d.errors import UsageError
 
 UNKNOWN = ("", "n/a", "na", "nan", "none", "-")
 """What stands for a missing value: BIDS's n/a, and what spreadsheets and programs write in its place."""
+
+MISSING = ("", "n/a")
+"""The same among words that may be somebody's name."""
 
 
 class _Tabs(csv.excel_tab):
@@ -21,61 +26,109 @@ class _Tabs(csv.excel_tab):
     quoting = csv.QUOTE_NONE
 
 
-@dataclass(frozen=True)
-class Table:
-    """The lines of a table.
+class Line(NamedTuple):
+    """A line of a table that is not empty.
 
     Args:
-        columns: names of all columns, as they stand there.
-        lines: a cell a column; None for what stands for a missing value (:data:`UNKNOWN`). Empty lines are left out.
-        places: of each line in the file, ``line 2``.
-        overlong: places of lines with more cells than there are columns, of which the others are left out.
+        place: where it stands: ``line 2``.
+        words: one a column, as it stands there, without blanks around it; empty where there is none.
+        surplus: whether it has further words, so that its own may stand in the wrong columns.
     """
 
+    place: str
+    words: tuple[str, ...]
+    surplus: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table says.
+
+    Args:
+        path: the file.
+        columns: names of all columns, as they stand there; nameless ones at the end are left out.
+        lines: in their order.
+    """
+
+    path: Path
     columns: tuple[str, ...]
-    lines: tuple[tuple[str | None, ...], ...]
-    places: tuple[str, ...]
-    overlong: tuple[str, ...] = ()
+    lines: tuple[Line, ...]
 
     @classmethod
     def read(cls, path: Path) -> Table:
         """Take a file apart.
 
         Raises:
-            UsageError: it cannot be.
-            OSError: it cannot be read.
+            UsageError: it cannot be read, a quote is not closed, or a cell goes over several lines, as it does where a
+                quote has swallowed some.
         """
-        dialect = csv.excel if delimiter_of(path) == "," else _Tabs
-        reader = csv.reader(io.StringIO(_text(path), newline=""), dialect)
-        try:
-            rows = [(f"line {reader.line_num}", [_bare(cell) for cell in row]) for row in reader if row]
-        except csv.Error as error:
-            raise UsageError(path, "a table", str(error), "Look for a quote that is not closed") from error
-        (_, columns), *lines = rows or [("", [])]
-        width = len(columns)
-        return cls(
-            tuple(columns),
-            tuple(tuple(_known(c) for c in (line + [""] * width)[:width]) for _, line in lines),
-            tuple(place for place, _ in lines),
-            tuple(place for place, line in lines if len(line) > width),
-        )
+        (_, columns), *rows = _taken_apart(path) or [("", [])]
+        while columns and not columns[-1]:
+            columns = columns[:-1]
+        return cls(path, tuple(columns), tuple(_line(place, row, len(columns)) for place, row in rows if any(row)))
+
+    def refuse_ambiguous(self) -> None:
+        """Refuse what cannot be told to belong to a column.
+
+        Raises:
+            UsageError: two columns have one name, or a line has more words than there are columns.
+        """
+        twice = [name for name, count in Counter(self.columns).items() if count > 1 and name]
+        if twice:
+            found = f"{twice[0]} more than once"
+            raise UsageError(self.path, "columns of different names", found, "Rename or remove one")
+        for line in self.lines:
+            if line.surplus:
+                remedy = "Name all columns, and look for a decimal comma or a separator within a word"
+                raise UsageError(f"{self.path}, {line.place}", f"{len(self.columns)} cells", "more", remedy)
+
+    @property
+    def separated_by(self) -> str:
+        """What parts the columns, in words for who has them parted by something else."""
+        return "commas" if delimiter_of(self.path) == "," else "tabs"
 
     @property
     def rows(self) -> list[dict[str, str | None]]:
-        """Column to cell, of every line; of columns of one name the last counts."""
-        return [dict(zip(self.columns, line, strict=True)) for line in self.lines]
+        """Column to word of every line, None for what stands for a missing value (:data:`UNKNOWN`); of columns of one
+        name the last counts."""
+        return [dict(zip(self.columns, map(_known, line.words), strict=True)) for line in self.lines]
 
     def column(self, name: str) -> tuple[str, ...]:
         """What stands in a column, each word once."""
         at = self.columns.index(name)
-        return tuple(dict.fromkeys(cell for line in self.lines if (cell := line[at]) is not None))
+        return tuple(dict.fromkeys(word for line in self.lines if (word := _known(line.words[at])) is not None))
 
     def cells_of(self, key: str) -> Iterator[tuple[str, str, str | None]]:
-        """The word in the column ``key``, another column's name and the cell; lines without a word are left out."""
+        """The word in the column ``key``, another column's name and its word; lines without a key are left out."""
         at = self.columns.index(key)
         for line in self.lines:
-            if (word := line[at]) is not None:
-                yield from ((word, name, line[i]) for i, name in enumerate(self.columns) if name and i != at)
+            if (own := _known(line.words[at])) is not None:
+                yield from (
+                    (own, name, _known(line.words[i])) for i, name in enumerate(self.columns) if name and i != at
+                )
+
+
+def _taken_apart(path: Path) -> list[tuple[str, list[str]]]:
+    """Place and words of each line, the header first."""
+    dialect = csv.excel if delimiter_of(path) == "," else _Tabs
+    try:
+        reader = csv.reader(io.StringIO(_text(path), newline=""), dialect, strict=True)
+        rows = [(f"line {reader.line_num}", [_bare(cell) for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise UsageError(path, "a table", str(error), "Look for a quote that is not closed") from error
+    except OSError as error:
+        remedy = "Check the path and its permissions"
+        raise UsageError(path, "a table that can be read", str(error), remedy) from error
+    for place, row in rows:
+        if broken := [cell for cell in row if "\n" in cell]:
+            remedy = "Look for a quote that is not closed, or take the line breaks out"
+            raise UsageError(f"{path}, {place}", "every cell on one line", repr(broken[0][:60]), remedy)
+    return rows
+
+
+def _line(place: str, row: Sequence[str], width: int) -> Line:
+    words = (*row, *[""] * width)[:width]
+    return Line(place, words, any(row[width:]))
 
 
 def delimiter_of(path: Path) -> str:

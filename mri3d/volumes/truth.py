@@ -15,7 +15,7 @@ from mri3d.errors import InputError, Mri3dError, UsageError
 from mri3d.grid import Grid
 from mri3d.volumes.naming import ImageName, is_nifti, unfit
 from mri3d.volumes.nifti import read_volume
-from mri3d.volumes.tables import Table
+from mri3d.volumes.tables import MISSING, Table
 from mri3d.volumes.volume import BoolArray
 
 LABELS = {
@@ -103,9 +103,12 @@ def find_truths(source: Path, subjects: Sequence[Who]) -> Truths:
         found = "a file of another kind" if source.exists() else "nothing"
         raise UsageError(source, "a folder of lesion masks, or a table (.csv, .tsv)", found, "Check the path")
     if not truths.known and not truths.errors:
-        found = f"none; there are {', '.join(truths.unused[:3]) or 'no masks at all'}"
+        nothing, remedy = "no masks at all", "Name masks like the volumes (NAME_mask.nii.gz), or give a table"
+        if source.is_file():
+            nothing, remedy = "no lines that tell anything", "Write a line a subject, by its name or participant"
+        found = f"none; there are {', '.join(truths.unused[:3]) or nothing}"
         wanted = f"a mask or a label of {', '.join(who.name for who in subjects[:3])}"
-        raise UsageError(source, wanted, found, "Name masks like the volumes (NAME_mask.nii.gz), or give a table")
+        raise UsageError(source, wanted, found, remedy)
     return truths
 
 
@@ -256,16 +259,19 @@ def _from_table(path: Path, subjects: Sequence[Who]) -> Truths:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and cells of each line."""
-    try:
-        table = Table.read(path)
-    except OSError as error:
-        raise UsageError(path, "a readable table", str(error), "Check its permissions") from error
+    """Place and cells of each line that tells something; n/a tells nothing."""
+    table = Table.read(path)
     if "subject" not in table.columns or not {"label", "mask"} & set(table.columns):
         found = f"the columns {', '.join(table.columns) or 'of an empty file'}"
-        raise UsageError(path, "the columns subject, and label or mask or both", found, "Mend the first line")
-    for place, row in zip(table.places, table.rows, strict=True):
-        yield f"{path}, {place}", {name: row.get(name) or "" for name in ("subject", "label", "mask")}
+        remedy = f"Mend the first line, and part columns by {table.separated_by}"
+        raise UsageError(path, "the columns subject, and label or mask or both", found, remedy)
+    table.refuse_ambiguous()
+    for line in table.lines:
+        told = dict(zip(table.columns, line.words, strict=True))
+        words = {name: told.get(name, "") for name in ("subject", "label", "mask")}
+        cells = {name: "" if word in MISSING else word for name, word in words.items()}
+        if cells["label"] or cells["mask"] or cells == words:
+            yield f"{path}, {line.place}", cells
 
 
 def _truth_of(cells: Mapping[str, str], where: str, folder: Path) -> Truth:

@@ -121,7 +121,7 @@ def _date_of(scan: Path, session: str) -> datetime.datetime | None:
 def _rows(table: Path) -> list[dict[str, str | None]]:
     try:
         return Table.read(table).rows
-    except (OSError, UsageError):
+    except UsageError:
         return []
 
 

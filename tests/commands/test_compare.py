@@ -139,7 +139,7 @@ def test_the_record_and_the_page_say_how(compared: tuple[Path, str]) -> None:
     told = json.loads((compared[0] / "compare.json").read_text(encoding="utf-8"))
     assert told["made"]["model"].startswith("Welch") and told["made"]["bundle"]["name"] == "bundle"
     assert told["groups"] == {"Control": HC, "HD": HD} and told["left_out"] == {}
-    assert sorted(told["files"]) == ["group-Control_zscore.nii.gz", "group-HD_zscore.nii.gz"]
+    assert sorted(told["files"]) == ["group-Control_zscore.nii.gz", "group-HD_zscore.nii.gz", "people.csv"]
     page = (compared[0] / "report.html").read_text(encoding="utf-8")
     assert "HD (5) against Control (5)" in page and "Left Caudate" in page and page.count("data:image/png") == 2
     assert (compared[0] / "groups.png").stat().st_size > 5000
@@ -158,7 +158,6 @@ def run(study: Path, output: Path, *words: object, exit_code: int = 0, maps: Pat
     return mri3d("compare", maps, *column, *named, "-o", output, *words, exit_code=exit_code).output
 
 
-@pytest.mark.usefixtures("no_maps")
 def test_a_covariate_that_is_called_like_a_region_keeps_a_column_of_its_own(
     no_maps: None, study: Path, tmp_path: Path
 ) -> None:
@@ -166,10 +165,23 @@ def test_a_covariate_that_is_called_like_a_region_keeps_a_column_of_its_own(
     named = write_participants(tmp_path / "people.tsv", rows)
     run(study, tmp_path / "report", "--groups", named, "--covariates", "Left Caudate")
     people = read(tmp_path / "report" / "people.csv")
-    assert [of["Left Caudate (of the table)"] for of in people] == [str(of["Left Caudate"]) for of in rows.values()]
+    assert [of["Left Caudate (2)"] for of in people] == [str(of["Left Caudate"]) for of in rows.values()]
     assert float(people[-1]["Left Caudate"]) < -1
 
 
+def test_a_table_of_somebody_elses_is_not_replaced(no_maps: None, study: Path, tmp_path: Path) -> None:
+    """An earlier comparison, which has no such file, makes the folder ours, and not all that lies there."""
+    run(study, tmp_path / "report")
+    record = tmp_path / "report" / "compare.json"
+    told = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps(told | {"files": []}), encoding="utf-8")
+    said = run(study, tmp_path / "report", "--overwrite", exit_code=2)
+    assert "people.csv of another origin" in said
+    record.write_text(json.dumps(told), encoding="utf-8")
+    run(study, tmp_path / "report", "--overwrite")
+
+
+@pytest.mark.usefixtures("no_maps")
 def test_covariates_are_adjusted_for(study: Path, tmp_path: Path) -> None:
     """Controls of 30 and patients of 60, in whom the brain stem shrinks with age alone."""
     rng = np.random.default_rng(1)
@@ -258,7 +270,7 @@ def test_a_mean_map_is_not_made_of_one_person_and_the_report_says_of_how_many(st
     (tmp_path / "s" / "out" / HD[0] / "anat" / f"{HD[0]}_T1w_zscore.nii.gz").unlink()
     said = run(tmp_path / "s", tmp_path / "r", exit_code=1)
     told = json.loads((tmp_path / "r" / "compare.json").read_text(encoding="utf-8"))
-    assert told["files"] == ["group-HD_zscore.nii.gz"] and len(told["failures"]) == 5
+    assert told["files"] == ["people.csv", "group-HD_zscore.nii.gz"] and len(told["failures"]) == 5
     note = "5 z-maps could not be read; mean maps are of fewer people (Control none of 5, HD 4 of 5)."
     assert note in said and note in told["notes"]
     assert note in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")

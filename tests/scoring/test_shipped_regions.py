@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from mri3d.bundle import REGIONS, find_bundle, shipped
+from mri3d.bundle import REGIONS, SPLIT, find_bundle, shipped
+from mri3d.commands.grouping import seen_by
 from mri3d.recipe import modalities_of
 from mri3d.resources import atlas_path
+from mri3d.training.split import Split
 
 ALONE = [name for name in shipped() if modalities_of(find_bundle(name)) == ["T1w"]]
 
@@ -39,3 +41,10 @@ def test_the_bundle_of_three_modalities_knows_the_same_people_by_their_t1w() -> 
         assert three["covariates"][name] == (values if name == "sex" else pytest.approx(values, rel=1e-6))
     for name, region in one["regions"].items():
         assert three["regions"][name]["values"] == pytest.approx(region["values"], abs=0.05 * region["std"])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_nobody_of_the_healthy_regions_counts_as_unseen(name: str) -> None:
+    seen = seen_by(find_bundle(name))
+    own = Split.load(find_bundle("brain_t1") / SPLIT)
+    assert {*own.calibration, *own.train[:80]} <= set(seen)

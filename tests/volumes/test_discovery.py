@@ -476,7 +476,12 @@ def test_a_datalist_of_several_modalities(tmp_path: Path) -> None:
         ("l.csv", "", "column"),
         ("l.csv", "participant_id,age\nsub-01,30\n", "column image or T1w.* Write a table with the column image"),
         ("l.csv", "image;mask\na.nii;m.nii\n", "column image"),
-        ("l.csv", "image\na.nii,b.nii\n", "line 2"),
+        ("l.csv", "image\na.nii,b.nii\n", "line 2: expected 1 cells, found more"),
+        ("l.csv", 'image,mask,participant\na.nii,,"anna\nb.nii,,bo\n', "a table, found .*Look for a quote"),
+        ("l.csv", 'image,participant\na.nii,"anna\nb.nii,bo"\n', "line 3: expected every cell on one line"),
+        ("l.csv", "image,FLAIR\na.nii,f.nii\n", "the column image or one for each modality, found image and FLAIR"),
+        ("l.csv", "image,image\na.nii,b.nii\n", "image more than once"),
+        ("l.tsv", "image,mask\na.nii,m.nii\n", "part columns by tabs"),
         ("l.csv", "image,mask\na.nii,\n,m.nii\n", "line 3: expected a path in the column image, found an empty cell"),
         ("l.csv", "image,maks,age\na.nii,m.nii,30\n", "expected the columns image, mask, .* found 'maks', 'age'"),
         ("l.tsv", "image\tt1w\na.nii\tb.nii\n", "found 't1w'"),
@@ -491,6 +496,11 @@ def test_a_datalist_of_several_modalities(tmp_path: Path) -> None:
 def test_a_malformed_datalist(tmp_path: Path, name: str, content: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         discover(listed(tmp_path, name, content))
+
+
+def test_a_participant_may_bear_any_name(tmp_path: Path) -> None:
+    found = discover(listed(tmp_path, "l.csv", "image,participant,\na.nii,NA,\n,,\nb.nii,n/a,\n\n"))
+    assert [subject.participant for subject in found.subjects] == ["NA", "b"]
 
 
 def test_a_datalist_of_another_program(tmp_path: Path) -> None:

@@ -143,6 +143,11 @@ def test_a_label_of_a_participant_holds_for_all_scans_and_a_mask_does_not(tmp_pa
     assert set(found.errors) == {who.key for who in SUBJECTS[:2]} and not found.known
 
 
+def test_who_is_not_known_has_no_truth(tmp_path):
+    found = find_truths(table(tmp_path, "subject,label\nsub-01,n/a\nsub-02,1\n,\n"), SUBJECTS)
+    assert found.known == {SUBJECTS[2].key: Truth(None, True)} and not found.errors and not found.unused
+
+
 def test_a_lone_quote_in_a_table_swallows_no_line(tmp_path):
     text = 'subject\tlabel\tnote\nsub-01\t0\t"fine\nsub-02\t1\tlesion"\n'
     known = find_truths(table(tmp_path, text, "truth.tsv"), SUBJECTS).known
@@ -158,6 +163,11 @@ def test_a_lone_quote_in_a_table_swallows_no_line(tmp_path):
         ("name,label\nsub-02,1\n", ("name, label", "subject")),
         ("", ("empty",)),
         ("subject,label\nsub-7,1\n", ("sub-7", "sub-02_T1w")),
+        ("subject,label\n", ("no lines", "a line a subject")),
+        ("subject,volume,label\nsub-02,3,1,0\n", ("line 2", "3 cells", "decimal comma")),
+        ("subject,label,label\nsub-02,1,0\n", ("label more than once",)),
+        ("subject;label\nsub-02;1\n", ("subject;label", "by commas")),
+        ('subject,label,note\nsub-01,1,"ms\nsub-02,0,healthy\n', ("Look for a quote",)),
         ("subject,label\nsub-\x80,1", ("sub-\x80", "sub-02_T1w")),
     ],
 )
