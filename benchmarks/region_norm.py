@@ -46,7 +46,7 @@ def run(healthy: Path, bundle: Path, split: Path) -> RegionStatistics:
     scans = {subject.participant: subject.reference for subject in discover(healthy).subjects}
     if missing := [person for person in other.calibration if person not in scans]:
         raise SystemExit(f"{healthy}: no T1w of {some(missing)}, who calibrate by {split}")
-    detector = Detector.load(bundle, "cpu")
+    detector = Detector.load(bundle, "cpu", {"regions": None})  # which may be those of another version
     items = [
         _measurable(detector, person, scans[person])
         for person in tqdm(other.calibration, desc="preprocess", unit="scan")

@@ -17,7 +17,7 @@ from mri3d.scoring.region_size import RegionMeasure
 from mri3d.transforms.dataset import Guarded
 from mri3d.volumes.atomic import write_json
 
-METHOD = 2
+METHOD = 3
 """Raise it when the measure of a region changes, so that no statistics made before are taken for it."""
 
 MEASURE = "log volume of what the atlas's network knows; log growth against the surroundings of all else"

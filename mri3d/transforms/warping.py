@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from mri3d.grid import Grid
 from mri3d.transforms.template import template_on
@@ -16,8 +17,14 @@ LEVELS = ((4, 40), (2, 30), (1, 10))
 SMOOTHNESS = 1.2
 """Standard deviation in voxels of the Gaussian that keeps the deformation smooth after every iteration."""
 
-BINS, POINTS = 256, 15
-"""Of the histogram matching."""
+WINDOW_MM = 8.0
+"""Standard deviation of the Gaussian window in which intensities are standardised; see ARCHITECTURE.md for others."""
+
+FLAT = 0.02
+"""Added to the standard deviation, in normalised intensity, so that noise counts little where all is one tissue."""
+
+EDGE = 0.02
+"""Normalised intensity from which on a voxel is of the brain."""
 
 TISSUE = 0.15
 """Of the template's intensity, from which on there is tissue."""
@@ -30,9 +37,12 @@ def log_jacobian(image: FloatArray, grid: Grid) -> FloatArray:
     """Logarithm of the growth that makes the template's tissue this brain's, at each of the template's voxels.
 
     Diffeomorphic demons (Vercauteren et al. 2009, doi 10.1016/j.neuroimage.2008.10.040) bring the brain onto the
-    template after the intensities are matched by their histograms; -0.1 says that what fills the voxel of the template
-    has 10 % less room in this brain. The size of the whole head is no part of it, since the brain is aligned before
-    (tensor-based morphometry, Ashburner and Friston 2000, doi 10.1006/nimg.2000.0582, by the Jacobian).
+    template; -0.1 says that what fills the voxel of the template has 10 % less room in this brain. The size of the
+    whole head is no part of it, since the brain is aligned before (tensor-based morphometry, Ashburner and Friston
+    2000, doi 10.1006/nimg.2000.0582, by the Jacobian).
+
+    Both images are standardised in windows first, so that they are compared as by their local correlation (Avants et
+    al. 2008, doi 10.1016/j.media.2007.06.004): another scanner's contrast and receive field look like growth otherwise.
 
     Args:
         image: (X, Y, Z) normalised T1w intensity on the model grid, 0 outside the brain.
@@ -42,8 +52,7 @@ def log_jacobian(image: FloatArray, grid: Grid) -> FloatArray:
         (X, Y, Z) float32.
     """
     # in voxels, since ITK's Jacobian knows no directions
-    fixed, moving = as_sitk(_normalised(template_on(grid))), as_sitk(image.astype(np.float32))
-    moving = sitk.HistogramMatching(moving, fixed, BINS, POINTS, True)
+    fixed, moving = (as_sitk(_standardised(each, grid)) for each in (_normalised(template_on(grid)), image))
     field = None
     for times, iterations in LEVELS:
         small = _coarser(fixed, times)
@@ -58,6 +67,15 @@ def _normalised(template: FloatArray) -> FloatArray:
     """On the scale of :class:`mri3d.transforms.intensity.NormaliseIntensity`."""
     scaled: FloatArray = np.clip(template / np.percentile(template[template > TISSUE], 98.0), 0, 1.5)
     return scaled
+
+
+def _standardised(image: FloatArray, grid: Grid) -> FloatArray:
+    """By mean and standard deviation of the brain around each voxel; -3 to 3 become 0 to 1, and 0 is outside."""
+    brain, sigma = image > EDGE, WINDOW_MM / np.array(grid.spacing)
+    share = ndimage.gaussian_filter(brain.astype(np.float32), sigma) + 1e-3
+    away = np.where(brain, image - ndimage.gaussian_filter(np.where(brain, image, 0), sigma) / share, 0)
+    spread = np.sqrt(ndimage.gaussian_filter(away**2, sigma) / share)
+    return np.where(brain, (away / (spread + FLAT) + 3) / 6, 0).astype(np.float32)
 
 
 def _coarser(image: sitk.Image, times: int) -> sitk.Image:

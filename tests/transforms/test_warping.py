@@ -22,7 +22,15 @@ def brain(growth: float) -> np.ndarray:
     weight = np.exp(-((np.linalg.norm(away, axis=-1) / REACH) ** 2))[..., None]
     source = PLACE + away * (1 - growth * weight)
     index = (source - GRID.affine[:3, 3]) / np.array(GRID.spacing)
-    return ndimage.map_coordinates(template_on(GRID), np.moveaxis(index, -1, 0), order=1)
+    template = template_on(GRID)
+    template = template / np.percentile(template[template > 0.15], 98)  # as intensities on the model grid are
+    return ndimage.map_coordinates(template, np.moveaxis(index, -1, 0), order=1)
+
+
+def receive_field() -> np.ndarray:
+    """Bright in the middle, to 37 % in the corners of a cube."""
+    at = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID.shape), indexing="ij"), axis=-1)
+    return np.asarray(1.2 * np.exp(-0.5 * np.linalg.norm(at, axis=-1) ** 2))
 
 
 def middle(growth: np.ndarray, sign: int) -> float:
@@ -42,3 +50,15 @@ def test_growth_is_found_on_its_side_with_its_sign(growth: float) -> None:
 
 def test_the_template_has_not_grown() -> None:
     assert np.abs(log_jacobian(brain(0.0), GRID)).max() < 0.05
+
+
+def test_another_receive_field_is_no_growth() -> None:
+    found = log_jacobian(brain(0.0) * receive_field(), GRID)
+    assert abs(middle(found, 1)) < 0.05 > abs(middle(found, -1))
+    found = log_jacobian(brain(0.12) * receive_field(), GRID)
+    assert middle(found, 1) > 0.08 and abs(middle(found, -1)) < 0.65 * middle(found, 1)
+
+
+def test_another_contrast_is_no_growth() -> None:
+    found = log_jacobian(brain(0.12) ** 0.8, GRID)
+    assert middle(found, 1) == pytest.approx(middle(log_jacobian(brain(0.12), GRID), 1), rel=0.1)
