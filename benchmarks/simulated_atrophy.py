@@ -7,7 +7,8 @@ Neurology 2004), and nothing else: neither cortical thinning nor altered intensi
 The deformation is made in the space of the scan as it is stored, from the scan's own labels, before any preprocessing.
 A stationary velocity is the gradient of a potential whose Laplacian is the wanted rate of growth (Karacali and
 Davatzikos, IEEE TMI 2006, go by the Jacobian likewise), and its exponential is a diffeomorphism
-(Arsigny et al., MICCAI 2006). What the striatum loses the horns take, so that nothing far away moves.
+(Arsigny et al., MICCAI 2006). What the striatum loses the horns take, so that nothing far away moves; what
+lies between moves along: at 20 % fornix and corpus callosum grow by 10 and 4 %, accumbens and pallidum lose 5 to 6 %.
 """
 
 from __future__ import annotations

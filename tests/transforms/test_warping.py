@@ -28,7 +28,7 @@ def brain(growth: float) -> np.ndarray:
 
 
 def receive_field() -> np.ndarray:
-    """Bright in the middle, to 37 % in the corners of a cube."""
+    """Bright in the middle, 22 % of that in the corners of the grid."""
     at = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID.shape), indexing="ij"), axis=-1)
     return np.asarray(1.2 * np.exp(-0.5 * np.linalg.norm(at, axis=-1) ** 2))
 
@@ -52,9 +52,10 @@ def test_the_template_has_not_grown() -> None:
     assert np.abs(log_jacobian(brain(0.0), GRID)).max() < 0.05
 
 
-def test_another_receive_field_is_no_growth() -> None:
+def test_another_receive_field_is_little_growth() -> None:
+    """A third of what matched histograms make of it, and growth stays on its side."""
     found = log_jacobian(brain(0.0) * receive_field(), GRID)
-    assert abs(middle(found, 1)) < 0.05 > abs(middle(found, -1))
+    assert max(abs(middle(found, 1)), abs(middle(found, -1))) < 0.05
     found = log_jacobian(brain(0.12) * receive_field(), GRID)
     assert middle(found, 1) > 0.08 and abs(middle(found, -1)) < 0.65 * middle(found, 1)
 
