@@ -156,4 +156,3 @@ def _size(facts: Facts) -> tuple[float, ...]:
 
 def _in_mm(size: npt.ArrayLike) -> str:
     return " x ".join(f"{n:.3g}" for n in np.asarray(size)) + " mm"
-

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.parcellation import PEOPLE
 from mri3d.bundle import REGIONS, SPLIT, find_bundle, shipped
 from mri3d.commands.grouping import seen_by
 from mri3d.recipe import modalities_of
@@ -47,4 +48,4 @@ def test_the_bundle_of_three_modalities_knows_the_same_people_by_their_t1w() -> 
 def test_nobody_of_the_healthy_regions_counts_as_unseen(name: str) -> None:
     seen = seen_by(find_bundle(name))
     own = Split.load(find_bundle("brain_t1") / SPLIT)
-    assert {*own.calibration, *own.train[:80]} <= set(seen)
+    assert {*own.calibration, *own.train[:PEOPLE]} <= set(seen)
